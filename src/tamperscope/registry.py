@@ -1,0 +1,91 @@
+"""Find, list and load detectors by name; a detector's name is its file name."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from tamperscope.errors import InvalidValueError, unknown_name
+
+GROUP = "tamperscope.detectors"
+_FOLDER = Path(__file__).parent / "detectors"
+_NOT_DETECTORS = {"__init__", "base"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A detector that can be loaded: its name, one line on it, and the module or entry point that holds it."""
+
+    name: str
+    summary: str
+    source: str
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _summary(path: Path) -> str:
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return doc.partition("\n")[0].strip()
+
+
+def _builtin_names() -> list[str]:
+    return sorted(p.stem for p in _FOLDER.glob("*.py") if p.stem not in _NOT_DETECTORS)
+
+
+def names() -> list[str]:
+    """Return the names of all detectors, built in and from other packages, without importing them."""
+    return sorted({*_builtin_names(), *_plugins()})
+
+
+def entries() -> list[Entry]:
+    """Return all detectors with their first docstring line, without importing them."""
+    found = {n: Entry(n, _summary(_FOLDER / f"{n}.py"), f"tamperscope.detectors.{n}") for n in _builtin_names()}
+    for name, point in _plugins().items():
+        found.setdefault(name, Entry(name, f"from package {point.dist.name if point.dist else '?'}", point.value))
+    return [found[n] for n in sorted(found)]
+
+
+def _detector_class(name: str) -> type[Any]:
+    from tamperscope.detectors.base import Detector
+
+    if name in _builtin_names():
+        module = importlib.import_module(f"tamperscope.detectors.{name}")
+        classes = [
+            c
+            for c in vars(module).values()
+            if inspect.isclass(c) and issubclass(c, Detector) and c.__module__ == module.__name__
+        ]
+        if len(classes) != 1:
+            raise InvalidValueError(f"{module.__name__}: expected one Detector subclass, found {len(classes)}")
+        return classes[0]
+    if name in _plugins():
+        loaded = _plugins()[name].load()
+        if not (inspect.isclass(loaded) and issubclass(loaded, Detector)):
+            raise InvalidValueError(f"entry point '{name}': expected a Detector subclass, found {loaded!r}")
+        return loaded
+    raise unknown_name("detector", name, names())
+
+
+def load(name: str, **options: Any) -> Any:
+    """Return the detector called `name`, built with `options`.
+
+    Raises:
+        UnknownNameError: No detector or no option of that name; the nearest one is offered.
+    """
+    cls = _detector_class(name)
+    known = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+    known = [] if cls.__init__ is object.__init__ else known
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of detector '{name}'", option, known)
+    return cls(**options)
