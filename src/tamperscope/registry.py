@@ -14,14 +14,14 @@ from typing import Any
 
 from tamperscope.errors import InvalidValueError, unknown_name
 
-GROUP = "tamperscope.detectors"
+GROUP = _PACKAGE = "tamperscope.detectors"
 _FOLDER = Path(__file__).parent / "detectors"
 _NOT_DETECTORS = {"__init__", "base"}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A detector that can be loaded: its name, one line on it, and the module or entry point that holds it."""
+    """A detector that can be loaded: name, one line on it, and the module or entry point that holds it."""
 
     name: str
     summary: str
@@ -49,9 +49,13 @@ def names() -> list[str]:
 
 def entries() -> list[Entry]:
     """Return all detectors with their first docstring line, without importing them."""
-    found = {n: Entry(n, _summary(_FOLDER / f"{n}.py"), f"tamperscope.detectors.{n}") for n in _builtin_names()}
+    found = {
+        n: Entry(n, _summary(_FOLDER / f"{n}.py"), f"tamperscope.detectors.{n}") for n in _builtin_names()
+    }
     for name, point in _plugins().items():
-        found.setdefault(name, Entry(name, f"from package {point.dist.name if point.dist else '?'}", point.value))
+        found.setdefault(
+            name, Entry(name, f"from package {point.dist.name if point.dist else '?'}", point.value)
+        )
     return [found[n] for n in sorted(found)]
 
 
@@ -59,14 +63,16 @@ def _detector_class(name: str) -> type[Any]:
     from tamperscope.detectors.base import Detector
 
     if name in _builtin_names():
-        module = importlib.import_module(f"tamperscope.detectors.{name}")
+        module = importlib.import_module(f"{_PACKAGE}.{name}")
         classes = [
             c
             for c in vars(module).values()
             if inspect.isclass(c) and issubclass(c, Detector) and c.__module__ == module.__name__
         ]
         if len(classes) != 1:
-            raise InvalidValueError(f"{module.__name__}: expected one Detector subclass, found {len(classes)}")
+            raise InvalidValueError(
+                f"{module.__name__}: expected one Detector subclass, found {len(classes)}"
+            )
         return classes[0]
     if name in _plugins():
         loaded = _plugins()[name].load()

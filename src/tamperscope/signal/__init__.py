@@ -1,1 +1,1 @@
-"""TODO."""
+"""What classical detectors share: luma, block transforms, a-contrario tests, regions."""

@@ -1,0 +1,74 @@
+"""Luma and the 8 x 8 block grid: transforms, and maps of blocks brought back to pixels."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dct
+
+from tamperscope.types import FloatArray, UInt8Array
+
+BLOCK = 8
+DCT_MATRIX: FloatArray = dct(np.eye(BLOCK), axis=0, norm="ortho").astype(np.float32)
+_LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)
+
+# Zig-zag order of JPEG: ZIGZAG[k] = (row, column) of the k-th coefficient; k = 0 is DC.
+ZIGZAG: tuple[tuple[int, int], ...] = tuple(
+    sorted(
+        ((r, c) for r in range(BLOCK) for c in range(BLOCK)),
+        key=lambda rc: (rc[0] + rc[1], rc[0] if (rc[0] + rc[1]) % 2 else rc[1]),
+    )
+)
+
+
+def luma(rgb: UInt8Array) -> FloatArray:
+    """Return the BT.601 luma of (H, W, 3) pixels as (H, W) float32 in [0, 255], not rounded."""
+    return np.asarray(cv2.transform(rgb.astype(np.float32), _LUMA), dtype=np.float32)
+
+
+def block_dct(plane: FloatArray) -> FloatArray:
+    """Return the orthonormal 8 x 8 DCT of every whole block: (H, W) -> (H // 8, W // 8, 8, 8) float32."""
+    rows, cols = plane.shape[0] // BLOCK, plane.shape[1] // BLOCK
+    tiles = plane[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK).swapaxes(1, 2)
+    return np.asarray(np.matmul(np.matmul(DCT_MATRIX, tiles), DCT_MATRIX.T), dtype=np.float32)
+
+
+def spread(
+    values: NDArray[np.floating],
+    size: tuple[int, int],
+    step: int = BLOCK,
+    offset: tuple[int, int] = (0, 0),
+    smooth: bool = False,
+) -> FloatArray:
+    """Bring a map of cells to pixels.
+
+    Args:
+        values: (rows, cols) one value a cell.
+        size: (H, W) of the picture.
+        step: Side of a cell in pixels.
+        offset: (y, x) of the first cell's corner; pixels outside all cells take the nearest cell's value.
+        smooth: Interpolate linearly between the centres of the cells instead of repeating values.
+
+    Returns:
+        (H, W) float32.
+    """
+    rows, cols = (_positions(n, k, step, o) for n, k, o in zip(size, values.shape, offset, strict=True))
+    cells = values.astype(np.float32)
+    if not smooth:
+        return cells[np.rint(rows).astype(np.intp)][:, np.rint(cols).astype(np.intp)]
+    return _lerp(_lerp(cells, rows, 0), cols, 1)
+
+
+def _positions(length: int, cells: int, step: int, offset: int) -> NDArray[np.float64]:
+    """Return the position of each pixel's centre in units of cells, held inside the outermost centres."""
+    return np.clip((np.arange(length) + 0.5 - offset) / step - 0.5, 0, cells - 1)
+
+
+def _lerp(cells: FloatArray, at: NDArray[np.float64], axis: int) -> FloatArray:
+    low = np.minimum(at.astype(np.intp), cells.shape[axis] - 1)
+    high = np.minimum(low + 1, cells.shape[axis] - 1)
+    part = (at - low).astype(np.float32)
+    part = part[:, None] if axis == 0 else part[None, :]
+    left = np.take(cells, low, axis)
+    return np.asarray(left + (np.take(cells, high, axis) - left) * part, dtype=np.float32)
