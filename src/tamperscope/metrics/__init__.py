@@ -1,1 +1,1 @@
-"""TODO."""
+"""Exact metrics: pure functions of scores, truth and valid area."""

@@ -1,0 +1,155 @@
+"""`Fit`: bring a picture of any size to what a method takes, and bring its maps back exactly.
+
+A `Fit` says how; `Fit.plan(size)` holds the geometry for one picture size: `cut` and `apply` go forward, `merge` and
+`invert` go back, `valid` tells which pixels of the canvas come from the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tamperscope.errors import InvalidValueError
+from tamperscope.types import BoolArray, Box, FloatArray
+
+How = Literal["resize", "pad", "tile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a picture is brought to square canvases of `side` pixels.
+
+    Attributes:
+        how: `resize` warps it to one canvas (the aspect ratio is lost), `pad` puts it at the top left of one
+            canvas, `tile` covers it with canvases that overlap and stay inside it.
+        side: Side of a canvas in pixels.
+        overlap: For `tile`: least number of pixels that neighbouring tiles share; their seams are blended over it.
+    """
+
+    how: How
+    side: int
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        if self.how not in ("resize", "pad", "tile"):
+            raise InvalidValueError(f"Fit.how: expected resize, pad or tile, found '{self.how}'")
+        if self.side < 1 or not 0 <= self.overlap < self.side:
+            raise InvalidValueError(
+                f"Fit: expected side >= 1 and 0 <= overlap < side, found {self.side}, {self.overlap}"
+            )
+
+    def plan(self, size: tuple[int, int]) -> Plan:
+        """Return the geometry for pictures of `size` = (H, W).
+
+        Raises:
+            InvalidValueError: The size has no pixel, or `pad` is asked to hold a picture larger than its canvas.
+        """
+        height, width = size
+        if height < 1 or width < 1:
+            raise InvalidValueError(f"Fit.plan: expected a size of at least (1, 1), found {size}")
+        if self.how == "pad" and max(size) > self.side:
+            raise InvalidValueError(f"Fit 'pad': {size} does not fit a canvas of {self.side}; use how='tile'")
+        if self.how != "tile":
+            return Plan(self, size, ((0, 0, width, height),))
+        rows, cols = (_starts(n, self.side, self.overlap) for n in size)
+        boxes = tuple((x, y, min(x + self.side, width), min(y + self.side, height)) for y in rows for x in cols)
+        return Plan(self, size, boxes)
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    """Spread the fewest tiles evenly over `length`, first and last flush with the edges."""
+    if length <= side:
+        return [0]
+    count = 1 + -(-(length - side) // (side - overlap))
+    return [round(i * (length - side) / (count - 1)) for i in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The geometry of one `Fit` for one picture size.
+
+    Attributes:
+        fit: What it was made from.
+        size: (H, W) of the picture.
+        boxes: (x0, y0, x1, y1) of each canvas in the picture.
+    """
+
+    fit: Fit
+    size: tuple[int, int]
+    boxes: tuple[Box, ...]
+
+    def __len__(self) -> int:
+        """Return the number of canvases."""
+        return len(self.boxes)
+
+    def cut(self, picture: NDArray[Any], index: int) -> NDArray[Any]:
+        """Return canvas `index` of a (H, W) or (H, W, C) array: (side, side) or (side, side, C), same dtype.
+
+        Bool and integer label maps are resized by nearest neighbour, everything else linearly.
+        """
+        if picture.shape[:2] != self.size:
+            raise InvalidValueError(f"Plan.cut: planned for {self.size}, found a picture of {picture.shape[:2]}")
+        side = self.fit.side
+        if self.fit.how == "resize":
+            return _resize(picture, (side, side))
+        x0, y0, x1, y1 = self.boxes[index]
+        canvas = np.zeros((side, side, *picture.shape[2:]), picture.dtype)
+        canvas[: y1 - y0, : x1 - x0] = picture[y0:y1, x0:x1]
+        return canvas
+
+    def apply(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """Return all canvases of a picture, stacked: (N, side, side) or (N, side, side, C)."""
+        return np.stack([self.cut(picture, i) for i in range(len(self))])
+
+    def valid(self, index: int) -> BoolArray:
+        """Return (side, side) bool: which pixels of canvas `index` come from the picture."""
+        side = self.fit.side
+        area = np.zeros((side, side), bool)
+        if self.fit.how == "resize":
+            area[:] = True
+        else:
+            x0, y0, x1, y1 = self.boxes[index]
+            area[: y1 - y0, : x1 - x0] = True
+        return area
+
+    def invert(self, maps: NDArray[Any]) -> FloatArray:
+        """Return the (H, W) float32 map of a picture from the (N, side, side) maps of its canvases."""
+        if maps.ndim != 3 or maps.shape[0] != len(self):
+            raise InvalidValueError(f"Plan.invert: expected {len(self)} maps (N, side, side), found {maps.shape}")
+        return self.merge(iter(maps))
+
+    def merge(self, maps: Iterable[NDArray[Any]]) -> FloatArray:
+        """Return the (H, W) float32 map of a picture from a stream of its canvases' maps, one in memory at a time."""
+        stream: Iterator[NDArray[Any]] = iter(maps)
+        if self.fit.how == "resize":
+            return np.asarray(_resize(next(stream).astype(np.float32), self.size), np.float32)
+        total = np.zeros(self.size, np.float32)
+        weight = np.zeros(self.size, np.float32)
+        for (x0, y0, x1, y1), tile in zip(self.boxes, stream, strict=True):
+            window = self._window(y0, y1, 0)[:, None] * self._window(x0, x1, 1)[None, :]
+            total[y0:y1, x0:x1] += window * tile[: y1 - y0, : x1 - x0]
+            weight[y0:y1, x0:x1] += window
+        return total / weight
+
+    def _window(self, start: int, stop: int, axis: int) -> FloatArray:
+        """Ramp linearly over the overlap, but stay flat along the picture's own edges."""
+        length = stop - start
+        ramp = max(1, min(self.fit.overlap, length))
+        rise = np.minimum((np.arange(length) + 0.5) / ramp, 1.0)
+        left = rise if start > 0 else np.ones(length)
+        right = rise[::-1] if stop < self.size[axis] else np.ones(length)
+        return (left * right).astype(np.float32)
+
+
+def _resize(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    if picture.shape[:2] == size:
+        return picture.copy()
+    labels = picture.dtype.kind in "bi" or (picture.dtype.kind == "u" and picture.ndim == 2)
+    source = picture.astype(np.uint8) if picture.dtype == np.bool_ else picture
+    how = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(source, (size[1], size[0]), interpolation=how)).astype(picture.dtype)
