@@ -1,1 +1,1 @@
-"""TODO."""
+"""From raw predictions to one honest verdict: calibrate, fuse, probe."""

@@ -1,0 +1,351 @@
+"""Make the calibration card: run the detectors over pictures whose truth is known, then fit.
+
+    python scripts/calibrate.py extract --manifest DATA/manifest.jsonl --out out/calibration.jsonl --workers 2
+    python scripts/calibrate.py fit --rows out/calibration.jsonl
+
+`extract` takes the `train` split only. From every pristine picture it makes up to three rows: the file as it is, a
+forgery made from it, and its twin, which went through the same deliveries without the edit. It can be stopped and
+started again. `fit` prints what it found in folds that took no part, and writes the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from tamperscope import media, registry
+from tamperscope.data import manifest
+from tamperscope.errors import TamperscopeError
+from tamperscope.media.recompress import encode_jpeg
+from tamperscope.metrics import functional as metrics
+from tamperscope.ops import forge
+from tamperscope.report.fields import quantized
+from tamperscope.types import Sample
+from tamperscope.verdict import fit
+from tamperscope.verdict.card import CalibrationCard, Curve, Threshold
+
+CARD = Path(__file__).parents[1] / "src/tamperscope/weights/calibration.json"
+GRID = 64
+MAX_HOST = 1_200_000
+SKIPPED = ("ai_portraits",)  # generated pictures are neither pristine nor locally edited
+DOCUMENTS = "documents"
+OPS = ("splice", "copy_move", "removal")
+NOT_WEIGHED = {"ela": "a display layer: its contrast follows texture as much as editing"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One picture to run over: `kind` is pristine, forged or twin."""
+
+    index: int
+    kind: str
+    entry: manifest.Entry
+    donor: manifest.Entry
+    root: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.entry.image}|{self.kind}"
+
+
+def _open(root: str, entry: manifest.Entry) -> Sample:
+    return media.open(Path(root) / entry.image).sample
+
+
+def _donor_mask(root: str, entry: manifest.Entry, size: tuple[int, int]) -> np.ndarray | None:
+    if not entry.object_mask:
+        return None
+    mask = cv2.imread(str(Path(root) / entry.object_mask), cv2.IMREAD_GRAYSCALE)
+    return None if mask is None or mask.shape != size else mask > 127
+
+
+def _host(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Bound the size: half of the large ones are reduced (a web copy), half cropped on the block grid."""
+    height, width = sample.size
+    if height * width <= MAX_HOST:
+        return sample
+    scale = math.sqrt(MAX_HOST / (height * width))
+    h, w = int(height * scale), int(width * scale)
+    if rng.random() < 0.5:
+        return sample.with_pixels(np.asarray(cv2.resize(sample.rgb, (w, h), interpolation=cv2.INTER_AREA), np.uint8))
+    top, left = (int(rng.integers(0, (n - k) // 8 + 1)) * 8 for n, k in ((height, h), (width, w)))
+    return sample.with_pixels(sample.rgb[top : top + h, left : left + w].copy())
+
+
+def make(task: Task) -> tuple[bytes, np.ndarray, str]:
+    """Return (bytes, truth mask, operation) of a forgery or its twin; both follow from the task's index alone."""
+    rng = np.random.default_rng([20261125, task.index])
+    host = _host(_open(task.root, task.entry), rng)
+    if rng.random() < 0.5:  # else the host keeps only the history that its own file gave it
+        first = int(rng.integers(60, 96))
+        host = media.open(encode_jpeg(host.rgb, first, "4:2:0")).sample
+    kind = str(rng.choice(["splice", "splice", "copy_move", "copy_move", "removal"]))
+    last = None if rng.random() < 0.15 else int(rng.integers(70, 99))
+    delivery = forge.Delivery(last, "4:2:0" if rng.random() < 0.7 else "4:4:4")
+    if task.kind == "twin":
+        return delivery.encode(host.rgb), np.zeros(host.size, bool), kind
+    if kind == "splice":
+        donor = _open(task.root, task.donor)
+        op: Any = forge.Splice(donor, _donor_mask(task.root, task.donor, donor.size))
+    else:
+        op = forge.CopyMove() if kind == "copy_move" else forge.Removal()
+    forged = op(host, rng)
+    assert forged.mask is not None
+    return delivery.encode(forged.rgb), forged.mask, kind
+
+
+def _pack(values: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(values.astype(np.uint8).tobytes())).decode()
+
+
+def _unpack(text: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+def _grid(plane: np.ndarray) -> np.ndarray:
+    rows, cols = (((np.arange(GRID) + 0.5) / GRID * n).astype(int) for n in plane.shape)
+    return plane[rows][:, cols]
+
+
+def observe(task: Task) -> dict[str, Any]:
+    """Return the row of one task: scores, and maps sampled on a coarse grid."""
+    cv2.setNumThreads(1)
+    if task.kind == "pristine":
+        sample, mask, kind = _open(task.root, task.entry), None, "pristine"
+    else:
+        data, mask, kind = make(task)
+        sample = media.open(data).sample
+    row: dict[str, Any] = {"key": task.key, "kind": task.kind, "op": kind, "source": task.entry.source_group}
+    row |= {"stratum": task.entry.image.split("/")[1], "scores": {}, "maps": {}, "cause": {}, "size": sample.size}
+    damage = sample.meta.get("damaged")
+    for name in registry.names():
+        if damage:
+            continue
+        found = registry.load(name).predict(sample)
+        if found.status != "ok" or math.isnan(found.score):
+            row["cause"][name] = found.cause
+            continue
+        row["scores"][name] = found.score
+        if found.heatmap is not None:
+            row["maps"][name] = _pack(_grid(quantized(name, found.heatmap, sample.size)))
+    if mask is not None and task.kind == "forged":
+        row["mask"] = _pack(_grid(mask))
+    return row
+
+
+def _safely(task: Task) -> dict[str, Any]:
+    try:
+        return observe(task)
+    except TamperscopeError as error:
+        return {"key": task.key, "error": f"{type(error).__name__}: {error}"}
+
+
+def tasks(path: Path) -> Iterator[Task]:
+    """Yield the tasks of a manifest's train split, in a fixed order."""
+    entries = [e for e in manifest.read(path) if e.split == "train" and e.image.split("/")[1] not in SKIPPED]
+    donors = [e for e in entries if e.image.split("/")[1] != DOCUMENTS]
+    rng = np.random.default_rng(7)
+    for index, entry in enumerate(entries):
+        others = [d for d in donors if d.source_group != entry.source_group]
+        donor = others[int(rng.integers(len(others)))]
+        for kind in ("pristine", "forged", "twin"):
+            yield Task(index, kind, entry, donor, str(path.parent))
+
+
+def extract(args: argparse.Namespace) -> None:
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    done = {json.loads(line)["key"] for line in out.read_text().splitlines()} if out.exists() else set()
+    todo = [t for t in tasks(Path(args.manifest)) if t.key not in done]
+    todo = todo[:: args.every]
+    with ProcessPoolExecutor(args.workers) as pool, out.open("a") as stream:
+        for row in track(pool.map(_safely, todo, chunksize=2), total=len(todo), description="observing"):
+            stream.write(json.dumps(row) + "\n")
+            stream.flush()
+
+
+def _observation(row: dict[str, Any]) -> fit.Observation:
+    stratum = row["stratum"] if row["kind"] == "pristine" else "delivered"
+    return fit.Observation(row["source"], stratum, row["kind"] == "forged", row["scores"])
+
+
+def _heat(rows: list[dict[str, Any]], name: str, curve: Curve | None) -> np.ndarray:
+    """Fit a detector's heat on the forgeries on which it speaks (all of them before a curve is known)."""
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for row in rows:
+        if row["kind"] != "forged" or name not in row["maps"]:
+            continue
+        if curve is not None and curve.at(row["scores"][name]).llr <= 0:
+            continue
+        heat, mask = _unpack(row["maps"][name]), _unpack(row["mask"]).astype(bool)
+        if mask.any() and not mask.all():
+            parts[0].append(np.bincount(heat[mask], minlength=256))
+            parts[1].append(np.bincount(heat[~mask], minlength=256))
+    if not parts[0]:
+        return np.zeros(fit.HEAT_KNOTS)
+    return fit.fit_heat(np.array(parts[0], float), np.array(parts[1], float))
+
+
+def fit_card(rows: list[dict[str, Any]], gate: dict[str, tuple[bool, str]]) -> CalibrationCard:
+    """Return a card fitted on `rows`; its thresholds are placeholders."""
+    observed = [_observation(r) for r in rows]
+    curves = {}
+    for name in registry.names():
+        if not any(name in o.scores for o in observed):
+            continue
+        family = registry.load(name).family
+        draft = fit.fit_curve(observed, name, family, *gate[name], [0.0, 0.0])
+        curves[name] = draft.model_copy(update={"heat_llr": tuple(np.round(_heat(rows, name, draft), 4).tolist())})
+    area = float(np.mean([_unpack(r["mask"]).mean() for r in rows if "mask" in r]))
+    blank = Threshold(llr=0.0, false_alarm_rate=0.0, low=0.0, high=1.0)
+    card = CalibrationCard(
+        population="",
+        detectors=curves,
+        weights={},
+        intercept=0.0,
+        pixel_prior=round(math.log(area / (1 - area)), 4),
+        thresholds=dict.fromkeys(fit.NOMINAL, blank),
+    )
+    return fit.with_weights(card, observed)
+
+
+def _blob() -> np.ndarray:
+    axis = (np.arange(GRID) + 0.5) / GRID - 0.5
+    return np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2) / (2 * 0.25**2)).ravel()
+
+
+def gates(rows: list[dict[str, Any]]) -> dict[str, tuple[bool, str]]:
+    """Say for each detector whether its map beats a centred blob where it speaks, by the interval of the difference.
+
+    A detector speaks where its score lies above the 95th percentile of its scores on pristine pictures.
+    """
+    found = {}
+    for name in registry.names():
+        clean = [r["scores"][name] for r in rows if r["kind"] != "forged" and name in r["scores"]]
+        floor = float(np.quantile(clean, 0.95)) if clean else math.inf
+        gains, sources = [], []
+        for row in rows:
+            if row["kind"] == "forged" and row["scores"].get(name, -math.inf) > floor and name in row["maps"]:
+                mask = _unpack(row["mask"]).astype(bool)
+                if mask.any() and not mask.all():
+                    gains.append(metrics.auc(_unpack(row["maps"][name]), mask) - metrics.auc(_blob(), mask))
+                    sources.append(row["source"])
+        gain = metrics.bootstrap(gains, sources) if gains else None
+        if name in NOT_WEIGHED:
+            found[name] = (False, NOT_WEIGHED[name])
+        elif gain is None or gain.n < 10:
+            found[name] = (False, f"it spoke on {len(gains)} of the forgeries only: too few to tell what it is worth")
+        else:
+            text = f"pixel AUC {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against a centred blob, n={gain.n}"
+            better = gain.low > 0
+            found[name] = (better, text if better else f"it does not beat a centred blob: {text}")
+    return found
+
+
+def fit_command(args: argparse.Namespace) -> None:
+    rows = [json.loads(line) for line in Path(args.rows).read_text().splitlines()]
+    failed = [r for r in rows if "error" in r]
+    rows = [r for r in rows if r.get("scores")]
+    gate = gates(rows)
+    for name in args.exclude:
+        gate[name] = (False, args.exclude_why)
+    llr = np.zeros(len(rows))
+    for fold in range(fit.FOLDS):
+        inside = [r for r in rows if _observation(r).fold != fold]
+        card = fit_card(inside, gate)
+        for i, row in enumerate(rows):
+            if _observation(row).fold == fold:
+                llr[i] = fit.fused_llr(_observation(row), card)
+    card = fit_card(rows, gate)
+    observed = [_observation(r) for r in rows]
+    clean = np.array([not o.forged for o in observed])
+    strata = np.array([o.stratum for o in observed])
+    chosen: dict[Any, Threshold] = {}
+    table: dict[str, Any] = {"counts": {s: int((clean & (strata == s)).sum()) for s in sorted(set(strata[clean]))}}
+    print(f"{len(rows)} rows, {len(failed)} failed; pristine {clean.sum()}, forged {(~clean).sum()}")
+    for level, rate in fit.NOMINAL.items():
+        camera = clean & (strata == "camera")
+        edge = max(fit.threshold(llr[clean], strata[clean], rate), fit.threshold(llr[camera], strata[camera], rate))
+        chosen[level] = fit.as_threshold(edge, int((llr[clean] >= edge).sum()), int(clean.sum()))
+        shares = {s: round(float(np.mean(llr[clean & (strata == s)] >= edge)), 4) for s in table["counts"]}
+        kinds = {k: [v for v, r in zip(llr, rows, strict=True) if r["kind"] == "forged" and r["op"] == k] for k in OPS}
+        found = {k: round(float(np.mean(np.array(v) >= edge)), 4) for k, v in kinds.items() if v}
+        table[level] = {"llr": edge, "false_alarms": shares, "forged_found": found}
+        print(f"{level:16s} llr {edge:+.3f}  pristine {chosen[level].false_alarm_rate:.4f}  {shares}\n{'':16s} {found}")
+    table["image_auc"] = round(metrics.auc(llr, ~clean), 4)
+    print("image AUC, folds apart:", table["image_auc"])
+    if args.table:
+        command = "python scripts/calibrate.py fit --rows ROWS --table " + args.table
+        Path(args.table).write_text(json.dumps({"command": command, **table}, indent=1) + "\n")
+    counts = {k: sum(r["kind"] == k for r in rows) for k in ("pristine", "twin", "forged")}
+    population = (
+        f"{counts['pristine']} pristine files (camera originals, web photos, people, objects, portraits, receipts, "
+        f"video frames), {counts['twin']} re-saved copies of them, and {counts['forged']} forgeries made from them "
+        "(splice, copy-move, removal; JPEG 70-98 or PNG)"
+    )
+    final = card.model_copy(
+        update={"population": population, "thresholds": chosen, "provenance": provenance(counts, failed)}
+    )
+    Path(args.out).write_text(final.model_dump_json(indent=1) + "\n")
+    for name, curve in final.detectors.items():
+        print(
+            f"{name:14s} {curve.family:14s} counts={curve.counts!s:5} llr {min(curve.llr):+.2f}..{max(curve.llr):+.2f}"
+        )
+        print(f"{'':14s} {curve.why}")
+    print("weights", final.weights, "intercept", final.intercept)
+
+
+def provenance(counts: dict[str, int], failed: list[Any]) -> dict[str, Any]:
+    return {
+        "made_by": "scripts/calibrate.py extract; scripts/calibrate.py fit",
+        "counts": counts,
+        "unreadable": len(failed),
+        "folds": fit.FOLDS,
+        "seed": 20261125,
+        "licence": "Apache-2.0 (numbers only; no picture is contained)",
+        "sources": [
+            "drewnoakes/metadata-extractor-images and other camera sample collections (research use)",
+            "EliSchwartz/imagenet-sample-images (research use)",
+            "google/dreambooth (CC BY 4.0 / Unsplash)",
+            "VikramShenoy97/Human-Segmentation-Dataset (none stated)",
+            "djbielejeski/Stable-Diffusion-Regularization-Images (Unsplash)",
+            "DAVIS frames of sczhou/ProPainter (non-commercial)",
+            "ICDAR-2019-SROIE receipts",
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True)
+    one = verbs.add_parser("extract")
+    one.add_argument("--manifest", required=True)
+    one.add_argument("--out", default="out/calibration.jsonl")
+    one.add_argument("--workers", type=int, default=2)
+    one.add_argument("--every", type=int, default=1, help="take every n-th task only")
+    one.set_defaults(run=extract)
+    two = verbs.add_parser("fit")
+    two.add_argument("--rows", default="out/calibration.jsonl")
+    two.add_argument("--out", default=str(CARD))
+    two.add_argument("--table", default="", help="write the rates in folds that took no part here")
+    two.add_argument("--exclude", nargs="*", default=[], help="detectors that must not count")
+    two.add_argument("--exclude-why", default="left out by hand")
+    two.set_defaults(run=fit_command)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The calibration card: what a raw score is worth, on which population, and where the verdict's thresholds lie.
+
+The card is made by `scripts/calibrate.py` and shipped as `weights/calibration.json`. A detector that is not on it is
+shown uncalibrated and never moves the verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from tamperscope.types import FloatArray, Prediction
+
+Level = Literal["no_evidence", "inconclusive", "suspicious", "strong_evidence"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What a score is worth: natural-log likelihood ratio of forged over pristine, with its 95 % interval."""
+
+    llr: float
+    low: float
+    high: float
+
+    @property
+    def probability(self) -> float:
+        """Probability of a forgery when both kinds are equally common beforehand."""
+        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, self.llr))))
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Curve(_Frozen):
+    """Piecewise linear map from a detector's score, and from its heat, to log-likelihood ratios.
+
+    Attributes:
+        family: Trace family; within one, only the strongest detector counts.
+        counts: Whether it may move the verdict, and `why`.
+        scores: Increasing raw scores; `llr`, `low`, `high` at each.
+        heat_llr: Log-likelihood ratio of a forged pixel at heat 0, …, 1, evenly spaced.
+    """
+
+    family: str
+    counts: bool
+    why: str
+    scores: tuple[float, ...]
+    llr: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    heat_llr: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Curve:
+        lengths = {len(self.scores), len(self.llr), len(self.low), len(self.high)}
+        if len(lengths) != 1 or not self.scores or any(np.diff(self.scores) <= 0):
+            raise ValueError("scores must increase, and llr, low and high have their length")
+        if len(self.heat_llr) < 2:
+            raise ValueError("heat_llr needs at least two knots")
+        return self
+
+    def at(self, score: float) -> Calibrated:
+        """Return what `score` is worth; the outermost knots hold beyond them."""
+        return Calibrated(*(float(np.interp(score, self.scores, y)) for y in (self.llr, self.low, self.high)))
+
+    def heat_table(self) -> FloatArray:
+        """Return the log-likelihood ratio of each of the 256 levels of a quantized heatmap."""
+        knots = np.linspace(0.0, 1.0, len(self.heat_llr))
+        return np.interp(np.arange(256) / 255.0, knots, self.heat_llr).astype(np.float32)
+
+
+class Threshold(_Frozen):
+    """Where a verdict level begins, and how often pristine pictures of the population get there (95 % interval)."""
+
+    llr: float
+    false_alarm_rate: float
+    low: float
+    high: float
+
+
+class CalibrationCard(_Frozen):
+    """All that the verdict rests on.
+
+    Attributes:
+        population: What the pristine and forged pictures were, in words.
+        detectors: Curves by detector.
+        weights: By trace family.
+        intercept: Added to the weighted sum.
+        pixel_prior: Log odds of a forged pixel before any evidence.
+        thresholds: By level, all but `no_evidence`.
+        provenance: Sources, licences, counts, seed and the command that made it.
+    """
+
+    population: str
+    detectors: dict[str, Curve]
+    weights: dict[str, float]
+    intercept: float
+    pixel_prior: float
+    thresholds: dict[Level, Threshold]
+    provenance: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> CalibrationCard:
+        missing = [level for level in LEVELS[1:] if level not in self.thresholds]
+        if missing:
+            raise ValueError(f"thresholds lack {', '.join(missing)}")
+        return self
+
+    def calibrate(self, prediction: Prediction) -> Calibrated | None:
+        """Return what a prediction's score is worth, or None without a score or without a curve."""
+        curve = self.detectors.get(prediction.detector)
+        if curve is None or prediction.status != "ok" or math.isnan(prediction.score):
+            return None
+        return curve.at(prediction.score)
+
+    def level(self, llr: float) -> Level:
+        """Return the highest level whose threshold `llr` reaches."""
+        reached: Level = "no_evidence"
+        for level in LEVELS[1:]:
+            if llr >= self.thresholds[level].llr:
+                reached = level
+        return reached
+
+
+@lru_cache(maxsize=1)
+def shipped_card() -> CalibrationCard:
+    """Return the card inside the package."""
+    text = resources.files("tamperscope.weights").joinpath("calibration.json").read_text(encoding="utf-8")
+    return CalibrationCard.model_validate_json(text)

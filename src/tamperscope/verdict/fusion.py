@@ -1,0 +1,158 @@
+"""Fuse calibrated predictions into one verdict and one map.
+
+Log-likelihood ratios of one trace family are correlated, so only the strongest of a family counts; families add with
+weights from a logistic regression (see `scripts/calibrate.py`). A detector that does not apply is neutral.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from tamperscope.types import Finding, FloatArray, Prediction, UInt8Array
+from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Level
+
+DECLARED_LEVEL: Mapping[str, Level] = {"generated": "strong_evidence", "edited_by_ai": "suspicious"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason for or against, with its weight in natural-log units (0 = stated, not weighed)."""
+
+    text: str
+    weight: float
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The four-level answer and what it rests on.
+
+    Attributes:
+        level: Never says more than the evidence does.
+        llr: Fused log-likelihood ratio of the pixel evidence; nan when nothing could be weighed.
+        calibrated: By detector, what its score is worth.
+        reasons_for: Strongest first.
+        reasons_against: Strongest first.
+        not_checked: (what, why).
+        declared: Whether the level rests on what the file says of itself.
+    """
+
+    level: Level
+    llr: float
+    calibrated: Mapping[str, Calibrated]
+    reasons_for: list[Reason] = field(default_factory=list)
+    reasons_against: list[Reason] = field(default_factory=list)
+    not_checked: list[tuple[str, str]] = field(default_factory=list)
+    declared: bool = False
+
+
+def family_evidence(calibrated: Mapping[str, Calibrated], card: CalibrationCard) -> dict[str, tuple[str, float]]:
+    """Return for each trace family its strongest counting detector and that one's weighted log-likelihood ratio."""
+    best: dict[str, tuple[str, float]] = {}
+    for name, worth in calibrated.items():
+        curve = card.detectors[name]
+        if not curve.counts:
+            continue
+        weighted = card.weights.get(curve.family, 0.0) * worth.llr
+        if curve.family not in best or weighted > best[curve.family][1]:
+            best[curve.family] = (name, weighted)
+    return best
+
+
+def decide(predictions: Sequence[Prediction], findings: Iterable[Finding], card: CalibrationCard) -> Verdict:
+    """Return the verdict on one picture from its predictions and the findings about its container."""
+    worth = {p.detector: card.calibrate(p) for p in predictions}
+    calibrated = {name: c for name, c in worth.items() if c is not None}
+    families = family_evidence(calibrated, card)
+    llr = card.intercept + sum(value for _, value in families.values()) if families else float("nan")
+    level: Level = card.level(llr) if families else "inconclusive"
+    verdict = Verdict(level, llr, calibrated, not_checked=_not_checked(predictions, card))
+    _weigh(verdict, families, {p.detector: p for p in predictions})
+    return _with_container(verdict, list(findings))
+
+
+def _not_checked(predictions: Sequence[Prediction], card: CalibrationCard) -> list[tuple[str, str]]:
+    rows = [(p.detector, p.cause) for p in predictions if p.status != "ok"]
+    rows += [
+        (p.detector, f"shown, not weighed: {card.detectors[p.detector].why}")
+        for p in predictions
+        if p.status == "ok" and p.detector in card.detectors and not card.detectors[p.detector].counts
+    ]
+    rows += [
+        (p.detector, "shown, not weighed: uncalibrated")
+        for p in predictions
+        if p.status == "ok" and p.detector not in card.detectors
+    ]
+    return rows
+
+
+def _weigh(verdict: Verdict, families: Mapping[str, tuple[str, float]], by_name: Mapping[str, Prediction]) -> None:
+    for name, weight in sorted(families.values(), key=lambda item: -abs(item[1])):
+        found = by_name[name].reasons
+        if weight > 0:
+            text = found[0].text if found else f"the statistic of {name} is unusually high"
+            verdict.reasons_for.append(Reason(text, weight, name))
+        else:
+            verdict.reasons_against.append(Reason(f"{name} found nothing that stands out", weight, name))
+
+
+def _with_container(verdict: Verdict, findings: list[Finding]) -> Verdict:
+    """Add what the file says of itself; a declared generator sets a floor under the level."""
+    level, declared = verdict.level, False
+    for finding in findings:
+        floor = DECLARED_LEVEL.get(str(finding.values.get("declared")))
+        if floor and LEVELS.index(floor) > LEVELS.index(level):
+            level, declared = floor, True
+        if finding.severity == "warning":
+            verdict.reasons_for.append(Reason(finding.text, 0.0, finding.origin or finding.code))
+    return Verdict(
+        level,
+        verdict.llr,
+        verdict.calibrated,
+        verdict.reasons_for,
+        verdict.reasons_against,
+        verdict.not_checked,
+        declared,
+    )
+
+
+def fuse_maps(
+    maps: Mapping[str, UInt8Array], calibrated: Mapping[str, Calibrated], card: CalibrationCard
+) -> FloatArray | None:
+    """Return the fused (H, W) float32 map in [0, 1], or None when no counting detector has a map.
+
+    Each quantized heatmap becomes a per-pixel log-likelihood ratio, scaled by how probable the detector's picture-level
+    score makes a forgery at all; the strongest of a family counts, families add, and 0.5 is where a pixel is more
+    probably forged than not.
+
+    Args:
+        maps: By detector, (H, W) uint8, 255 = heat 1.
+        calibrated: By detector, what its score is worth.
+        card: The calibration.
+    """
+    by_family: dict[str, list[str]] = defaultdict(list)
+    for name in maps:
+        if name in calibrated and card.detectors[name].counts:
+            by_family[card.detectors[name].family].append(name)
+    if not by_family:
+        return None
+    total: FloatArray | None = None
+    for members in by_family.values():
+        strongest: FloatArray | None = None
+        for name in members:
+            table = card.detectors[name].heat_table() * np.float32(calibrated[name].probability)
+            evidence = np.asarray(cv2.LUT(maps[name], table), dtype=np.float32)
+            strongest = evidence if strongest is None else np.maximum(strongest, evidence, out=strongest)
+        assert strongest is not None
+        total = strongest if total is None else np.add(total, strongest, out=total)
+    assert total is not None
+    total += np.float32(card.pixel_prior)
+    np.clip(total, -30.0, 30.0, out=total)
+    np.exp(-total, out=total)
+    total += 1.0
+    return np.reciprocal(total, out=total)

@@ -1,0 +1,106 @@
+"""The shape of the house: imports run downwards, the core is light, modules and functions stay small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "tamperscope"
+MODULES = sorted(SRC.rglob("*.py"))
+
+# A module may import its own floor and those below it.
+FLOORS = [
+    {"errors", "types"},
+    {"media", "geometry", "signal"},
+    {"metrics", "ops"},
+    {"detectors", "registry"},
+    {"data", "verdict"},
+    {"report"},
+    {"scanning"},
+    {"cli", "__init__", "__main__"},
+]
+HEAVY = {"torch", "torchvision", "transformers", "timm", "sklearn", "skimage", "pandas", "matplotlib"}
+
+
+def _floor(room: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            if node.module == "tamperscope":
+                found += [f"tamperscope.{alias.name}" for alias in node.names]
+            else:
+                found.append(node.module or "")
+    return found
+
+
+def _type_checking_only(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.ImportFrom):
+                    names.add(inner.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+def test_imports_run_downwards_and_stay_light(path: Path) -> None:
+    allowed = _floor(_room(path))
+    for name in _imports(path):
+        root, _, rest = name.partition(".")
+        assert root not in HEAVY, f"{path}: {name}"
+        if root == "tamperscope" and rest and name not in _type_checking_only(path):
+            floor = _floor(rest.partition(".")[0])
+            assert floor <= allowed, f"{path.relative_to(SRC)} imports {name} from a floor above"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+def test_modules_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 60, f"{path.name}: {node.name} has {length} lines"
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, tamperscope; "
+        "heavy = {'numpy', 'cv2', 'scipy', 'numba', 'pydantic', 'torch', 'PIL'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_listing_detectors_imports_none_of_them() -> None:
+    code = (
+        "import sys, tamperscope; names = tamperscope.list_detectors(); assert 'zero' in names; "
+        "assert not [m for m in sys.modules if m.startswith('tamperscope.detectors.')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_public_surface() -> None:
+    import tamperscope
+
+    assert sorted(tamperscope.__all__) == ["__version__", "list_detectors", "load", "scan"]
+    for name in tamperscope.__all__:
+        assert getattr(tamperscope, name) is not None
+    with pytest.raises(AttributeError):
+        tamperscope.nothing  # noqa: B018

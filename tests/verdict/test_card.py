@@ -1,0 +1,86 @@
+"""The calibration card: curves, levels, and refusal of nonsense."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tamperscope import registry
+from tamperscope.types import Prediction
+from tamperscope.verdict.card import LEVELS, CalibrationCard, Curve, Threshold, shipped_card
+
+CURVE = {
+    "family": "noise",
+    "counts": True,
+    "why": "",
+    "scores": (0.0, 1.0, 4.0),
+    "llr": (-1.0, 0.5, 3.0),
+    "low": (-1.5, 0.0, 2.0),
+    "high": (-0.5, 1.0, 4.0),
+    "heat_llr": (-2.0, 0.0, 2.0),
+}
+
+
+def test_curve_interpolates_and_holds_beyond_its_ends() -> None:
+    curve = Curve(**CURVE)
+    assert curve.at(0.5).llr == pytest.approx(-0.25)
+    assert curve.at(-9).llr == -1.0
+    assert curve.at(99).llr == 3.0
+    assert curve.at(0.5).low < curve.at(0.5).llr < curve.at(0.5).high
+    assert curve.at(1.0).probability == pytest.approx(1 / (1 + math.exp(-0.5)))
+    table = curve.heat_table()
+    assert (table[0], table[255]) == (-2.0, 2.0)
+    assert (np.diff(table) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scores": (0.0, 0.0, 4.0)}, {"llr": (1.0,)}, {"heat_llr": (0.0,)}, {"surprise": 1}, {"scores": ()}],
+)
+def test_malformed_curves_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Curve(**{**CURVE, **change})
+
+
+def test_card_needs_every_level() -> None:
+    part = Threshold(llr=0.0, false_alarm_rate=0.1, low=0.0, high=0.2)
+    with pytest.raises(ValidationError, match="suspicious"):
+        CalibrationCard(
+            population="", detectors={}, weights={}, intercept=0, pixel_prior=0, thresholds={"inconclusive": part}
+        )
+
+
+def test_shipped_card_knows_every_detector_and_its_family() -> None:
+    card = shipped_card()
+    assert set(card.detectors) == set(registry.names())
+    for name, curve in card.detectors.items():
+        assert curve.family == registry.load(name).family
+        assert curve.why
+        assert (np.diff(curve.llr) >= 0).all(), "more suspicious must never be worth less"
+        assert all(lo <= v <= hi for lo, v, hi in zip(curve.low, curve.llr, curve.high, strict=True))
+    edges = [card.thresholds[level].llr for level in LEVELS[1:]]
+    assert edges == sorted(edges)
+    rates = [card.thresholds[level].false_alarm_rate for level in LEVELS[1:]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[1] <= 0.05
+    assert rates[2] <= 0.01
+    assert card.provenance["licence"]
+    assert "authentic" not in card.model_dump_json().lower()
+
+
+def test_levels_begin_at_their_thresholds() -> None:
+    card = shipped_card()
+    for level in LEVELS[1:]:
+        edge = card.thresholds[level].llr
+        assert card.level(edge) == level
+        assert LEVELS.index(card.level(edge - 1e-6)) < LEVELS.index(level)
+
+
+def test_what_has_no_score_has_no_worth() -> None:
+    card = shipped_card()
+    assert card.calibrate(Prediction("zero", (8, 8))) is None
+    assert card.calibrate(Prediction("zero", (8, 8), status="not_applicable", cause="no grid")) is None
+    assert card.calibrate(Prediction("of_another_package", (8, 8), 3.0)) is None

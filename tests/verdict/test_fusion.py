@@ -1,0 +1,106 @@
+"""Families count once, silence is neutral, and only calibrated evidence moves the verdict."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tamperscope.types import Finding, Prediction
+from tamperscope.verdict.card import CalibrationCard
+from tamperscope.verdict.fusion import decide, fuse_maps
+
+SIZE = (40, 60)
+
+
+def say(detector: str, score: float) -> Prediction:
+    return Prediction(detector, SIZE, score)
+
+
+def abstain(detector: str) -> Prediction:
+    return Prediction(detector, SIZE, status="not_applicable", cause="no grid here")
+
+
+def test_one_family_counts_once(card: CalibrationCard) -> None:
+    alone = decide([say("zero", 5)], [], card)
+    both = decide([say("zero", 5), say("blk", 4)], [], card)
+    assert alone.llr == both.llr == pytest.approx(4.0)
+
+
+def test_families_add_with_their_weights(card: CalibrationCard) -> None:
+    verdict = decide([say("zero", 3), say("copy_move", 5)], [], card)
+    assert verdict.llr == pytest.approx(2.0 + 0.5 * 4.0)
+    assert verdict.level == "strong_evidence"
+    assert [r.origin for r in verdict.reasons_for] == ["copy_move", "zero"] or verdict.reasons_for[0].weight == 2.0
+
+
+def test_abstention_is_neutral_not_reassuring(card: CalibrationCard) -> None:
+    with_it = decide([say("copy_move", 5), abstain("zero")], [], card)
+    assert with_it.llr == decide([say("copy_move", 5)], [], card).llr
+    assert ("zero", "no grid here") in with_it.not_checked
+
+
+def test_what_does_not_count_never_moves_the_verdict(card: CalibrationCard) -> None:
+    quiet = [say("zero", 0), say("copy_move", 0)]
+    loud = [*quiet, say("ela", 99), say("stranger", 99)]
+    assert decide(loud, [], card).llr == decide(quiet, [], card).llr
+    named = [what for what, _ in decide(loud, [], card).not_checked]
+    assert named == ["ela", "stranger"]
+
+
+def test_nothing_to_weigh_is_inconclusive(card: CalibrationCard) -> None:
+    verdict = decide([abstain("zero"), say("ela", 9)], [], card)
+    assert verdict.level == "inconclusive"
+    assert math.isnan(verdict.llr)
+
+
+@pytest.mark.parametrize(("declared", "level"), [("generated", "strong_evidence"), ("edited_by_ai", "suspicious")])
+def test_a_declared_generator_sets_a_floor(card: CalibrationCard, declared: str, level: str) -> None:
+    mark = Finding("mark.generator", "It says so.", "warning", {"declared": declared}, "png")
+    verdict = decide([say("zero", 0)], [mark], card)
+    assert verdict.level == level
+    assert verdict.declared
+    strong = decide([say("zero", 5), say("copy_move", 5)], [mark], card)
+    assert strong.level == "strong_evidence"
+
+
+def test_container_warnings_are_stated_but_not_weighed(card: CalibrationCard) -> None:
+    odd = Finding("jpeg.trailing_bytes", "There are bytes after the end.", "warning", {}, "jpeg")
+    verdict = decide([say("zero", 0)], [odd], card)
+    assert verdict.level == "no_evidence"
+    assert any(r.text == odd.text and r.weight == 0 for r in verdict.reasons_for)
+
+
+def test_level_never_falls_when_a_score_rises(card: CalibrationCard) -> None:
+    llrs = [decide([say("zero", s), say("copy_move", 1)], [], card).llr for s in np.linspace(0, 6, 30)]
+    assert llrs == sorted(llrs)
+
+
+def test_fused_map_follows_the_evidence_and_its_reliability(card: CalibrationCard) -> None:
+    heat = np.zeros(SIZE, np.uint8)
+    heat[5:15, 10:30] = 255
+    sure = decide([say("zero", 5)], [], card)
+    unsure = decide([say("zero", 0)], [], card)
+    loud = fuse_maps({"zero": heat}, sure.calibrated, card)
+    quiet = fuse_maps({"zero": heat}, unsure.calibrated, card)
+    assert loud is not None
+    assert quiet is not None
+    assert (loud[heat == 255] > 0.5).all()
+    assert (loud[heat == 0] < 0.1).all()
+    assert quiet[heat == 255].max() < loud[heat == 255].min()
+    expected = 1 / (1 + math.exp(-(6.0 * sure.calibrated["zero"].probability - 2.0)))
+    assert loud[10, 20] == pytest.approx(expected, abs=1e-5)
+
+
+def test_maps_of_one_family_take_the_stronger_not_the_sum(card: CalibrationCard) -> None:
+    heat = np.full(SIZE, 200, np.uint8)
+    verdict = decide([say("zero", 5), say("blk", 5)], [], card)
+    one = fuse_maps({"zero": heat}, verdict.calibrated, card)
+    two = fuse_maps({"zero": heat, "blk": heat}, verdict.calibrated, card)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_no_counting_map_gives_no_fused_map(card: CalibrationCard) -> None:
+    verdict = decide([say("ela", 5)], [], card)
+    assert fuse_maps({"ela": np.zeros(SIZE, np.uint8)}, verdict.calibrated, card) is None
