@@ -2,7 +2,7 @@
 
     python benchmarks/scan.py PHOTO [--sizes 0.1,1,4,12] [--out results/speed_scan]
 
-PHOTO (12 MP or more, else it is enlarged) is reduced to each size with a Lanczos filter and saved once as JPEG 90 4:2:0.
+PHOTO (12 MP or more, else it is enlarged) is reduced to each size by a Lanczos filter and saved once, JPEG 90 4:2:0.
 Every figure comes from a process of its own, on one thread, after one warm-up run on a small crop that loads the
 compiled kernels; CPU time is user + system, memory is the largest resident size of the process.
 """

@@ -6,7 +6,6 @@ import glob
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.report.schema import ErrorReport, Report
@@ -52,14 +51,10 @@ def digest(path: Path) -> str:
     """
     if not path.is_file():
         raise InputError(f"expected a regular file, found something else at '{path.name}'")
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(stream)
-
-
-def _hash(stream: Any) -> str:
     state = hashlib.sha256()
-    for chunk in iter(lambda: stream.read(1 << 20), b""):
-        state.update(chunk)
+    with path.open("rb") as stream:
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            state.update(chunk)
     return state.hexdigest()
 
 
@@ -71,24 +66,24 @@ def failure(path: str, error: Exception, sha256: str | None = None) -> ErrorRepo
 def scan_many(
     files: Iterable[Path],
     scanner: Scanner,
-    done: frozenset[tuple[str, str]] = frozenset(),
+    is_done: Callable[[str, str | None], bool] = lambda name, sha256: False,
     advance: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
-    """Yield one row a file that is not `done` yet: its report, or the record of why there is none.
+    """Yield one row a file that is not done yet: its report, or the record of why there is none.
 
     Args:
         files: What to scan.
         scanner: Loaded once, used for all.
-        done: (name, sha256) pairs of an earlier run; they are passed over.
+        is_done: Whether an earlier run holds the file of that name and SHA-256; such files are passed over.
         advance: Called after every file, passed over or not.
     """
     for path in files:
         sha256: str | None = None
         try:
             sha256 = digest(path)
-            if (str(path), sha256) not in done:
-                yield scanner.scan(path, name=str(path))
+            row: Row | None = None if is_done(str(path), sha256) else scanner.scan(path, name=str(path))
         except (TamperscopeError, OSError, MemoryError) as error:
-            if (str(path), str(sha256)) not in done:
-                yield failure(str(path), error, sha256)
+            row = None if is_done(str(path), sha256) else failure(str(path), error, sha256)
+        if row is not None:
+            yield row
         advance()

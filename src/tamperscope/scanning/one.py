@@ -22,7 +22,7 @@ from tamperscope.media import Limits, Opened
 from tamperscope.report import schema
 from tamperscope.report.fields import quantized
 from tamperscope.signal import regions
-from tamperscope.types import Finding, Prediction, Region, Sample, UInt8Array
+from tamperscope.types import Prediction, Region, Sample, UInt8Array
 from tamperscope.verdict import stability
 from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, shipped_card
 from tamperscope.verdict.fusion import Verdict, decide, fuse_maps
@@ -134,7 +134,7 @@ class Scanner:
             summary=_first_line(detector),
             guide=detector.guide,
             family=detector.family,
-            calibrated=worth and _calibrated(worth, self.card),
+            calibrated=None if worth is None else _calibrated(worth, self.card),
             counts=bool(curve and curve.counts),
             seconds=seconds,
         )
@@ -269,4 +269,3 @@ def _picture(sample: Sample) -> schema.Picture:
         orientation=int(sample.meta.get("orientation", 1)),
         megapixels=round(height * width / 1e6, 4),
     )
-

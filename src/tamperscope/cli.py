@@ -1,0 +1,125 @@
+"""The command line: `scan`, `detectors`, `doctor`, `schema`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(
+    help="Tell whether a picture was altered, where, how, and on what evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+EXIT_CODES = "Exit: 0 no evidence, 1 error, 2 inconclusive, 3 suspicious or stronger; of many files the worst."
+
+
+@app.command(epilog=EXIT_CODES)
+def scan(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Go into subfolders.")] = False,
+    detectors: Annotated[str, typer.Option(help="Comma-separated names; all when empty.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Write the report: a file, or for many pictures a folder.")] = None,
+    json: Annotated[str, typer.Option(help="Write the report as JSON to a file, or - for standard output.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Append a row a picture to a .jsonl or .csv file; resumes.")] = None,
+    save_maps: Annotated[Path | None, typer.Option(help="Write every map as a PNG into this folder.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only the fast detectors, no stability probe.")] = False,
+    max_pixels: Annotated[int | None, typer.Option(help="Largest picture to open, in pixels.")] = None,
+) -> None:
+    """Scan pictures: an honest verdict, a map, reasons, a report."""
+    from tamperscope.errors import TamperscopeError
+    from tamperscope.scanning import Job
+
+    try:
+        job = Job(
+            paths=paths,
+            recursive=recursive,
+            detectors=[d.strip() for d in detectors.split(",") if d.strip()],
+            quick=quick,
+            max_pixels=max_pixels,
+            html=html,
+            json=json,
+            out=out,
+            save_maps=save_maps,
+        )
+        code = job.run()
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    raise typer.Exit(code)
+
+
+@app.command()
+def detectors(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the detectors."""
+    from tamperscope import registry
+
+    entries = registry.entries()
+    if json:
+        import json as codec
+
+        rows = [{"name": e.name, "summary": e.summary, "source": e.source} for e in entries]
+        typer.echo(codec.dumps(rows, indent=2))
+        return
+    width = max(len(e.name) for e in entries)
+    for entry in entries:
+        typer.echo(f"{entry.name:{width}}  {entry.summary}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a report."""
+    import json as codec
+
+    from tamperscope.report.schema import Report
+
+    typer.echo(codec.dumps(Report.model_json_schema(), indent=2))
+
+
+@app.command()
+def doctor() -> None:
+    """Check that this installation works: versions, the isolated decoder, extras, one scan."""
+    from tamperscope.scanning.doctor import checks
+
+    worst = 0
+    for name, good, text in checks():
+        typer.echo(f"{'ok  ' if good else 'FAIL'}  {name}: {text}")
+        worst = max(worst, int(not good))
+    raise typer.Exit(worst)
+
+
+def fail(error: Exception) -> None:
+    """Say what went wrong on standard error and leave with code 1."""
+    from tamperscope.report.text import safe
+
+    typer.echo(f"error: {safe(str(error), 2000)}", err=True)
+    raise typer.Exit(1)
+
+
+def version(show: bool) -> None:
+    """Print the version and leave."""
+    if show:
+        from tamperscope import __version__
+
+        typer.echo(f"tamperscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tell whether a picture was altered, where, how, and on what evidence."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,165 @@
+"""The command line: exit codes, outputs, many files, resuming, and nothing lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tamperscope import cli
+from tamperscope.errors import InputError
+from tamperscope.media.recompress import encode_jpeg
+from tamperscope.scanning import Scanner, find_files
+from tamperscope.scanning.ledger import Ledger
+
+FAST = ["--detectors", "ela"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photo) -> Path:  # type: ignore[no-untyped-def]
+    """Five files: two pictures, an exact copy, a text with a picture's suffix, and one in a subfolder."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    root = tmp_path / "in"
+    (root / "a.jpg").write_bytes(encode_jpeg(photo("chelsea")[:96, :128].copy(), 85))
+    (root / "b.jpg").write_bytes(encode_jpeg(photo("coffee")[:96, :128].copy(), 85))
+    (root / "c.jpg").write_bytes((root / "a.jpg").read_bytes())
+    (root / "bad.jpg").write_text("this is no picture")
+    (root / "sub" / "d.jpg").write_bytes(encode_jpeg(photo("astronaut")[:96, :128].copy(), 85))
+    return root
+
+
+def run(*words: object, stdin: bytes | None = None):  # type: ignore[no-untyped-def]
+    return CliRunner().invoke(cli.app, [str(w) for w in words], input=stdin)
+
+
+def test_one_picture_writes_all_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    html, js, maps = tmp_path / "r.html", tmp_path / "r.json", tmp_path / "maps"
+    done = run("scan", folder / "a.jpg", *FAST, "--html", html, "--json", js, "--save-maps", maps)
+    assert done.exit_code in (0, 2, 3), done.output
+    assert html.read_text().startswith("<!DOCTYPE html>") or html.read_text().startswith("<!doctype html>")
+    assert json.loads(js.read_text())["intake"]["name"].endswith("a.jpg")
+    assert (maps / "ela.png").exists()
+
+
+def test_json_on_standard_output_is_alone_there(folder: Path) -> None:
+    program = [sys.executable, "-m", "tamperscope", "scan", str(folder / "a.jpg"), *FAST, "--json", "-"]
+    done = subprocess.run(program, capture_output=True, timeout=120, check=False)
+    report = json.loads(done.stdout)
+    assert report["status"] == "ok"
+    assert done.returncode in (0, 2, 3)
+
+
+def test_standard_input(folder: Path) -> None:
+    done = run("scan", "-", *FAST, "--json", "-", stdin=(folder / "a.jpg").read_bytes())
+    assert json.loads(done.stdout)["picture"]["width"] == 128
+
+
+def test_what_is_no_picture_is_exit_1_and_no_verdict(folder: Path) -> None:
+    done = run("scan", folder / "bad.jpg")
+    assert done.exit_code == 1
+    assert "verdict" not in done.stdout.lower()
+    assert run("scan", folder / "missing.jpg").exit_code == 1
+    assert run("scan", folder / "a.jpg", "--detectors", "elaa").exit_code == 1
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_many_files_none_lost_and_resumed_without_repeats(folder: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"rows{suffix}"
+    words = ["scan", folder, "-r", *FAST, "--out", out]
+    run(*words)
+    whole = out.read_bytes()
+    read = {".jsonl": _names_jsonl, ".csv": _names_csv}[suffix]
+    assert [Path(n).name for n in read(out)] == ["a.jpg", "b.jpg", "bad.jpg", "c.jpg", "d.jpg"]
+    run(*words)
+    assert out.read_bytes() == whole, "a second run must add nothing"
+    out.write_bytes(whole[:-20])
+    again = run(*words)
+    assert sorted(read(out)) == sorted(n for n in read(out))
+    assert len(read(out)) == 5
+    assert again.exit_code in (1, 2, 3)
+
+
+def _names_jsonl(path: Path) -> list[str]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [r["intake"]["name"] if r["status"] == "ok" else r["name"] for r in rows]
+
+
+def _names_csv(path: Path) -> list[str]:
+    with path.open() as stream:
+        return [row["name"] for row in csv.DictReader(stream)]
+
+
+def test_rows_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    run("scan", folder, *FAST, "--out", out)
+    other = run("scan", folder, "--detectors", "zero", "--out", out)
+    assert other.exit_code == 1
+    assert "other detectors" in other.output
+
+
+def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
+    for i in range(12):
+        noise = np.random.default_rng(i).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+        (folder / f"n{i:02}.jpg").write_bytes(encode_jpeg(noise, 80))
+    killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    words = [sys.executable, "-m", "tamperscope", "scan", str(folder), *FAST, "--out"]
+    child = subprocess.Popen([*words, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and (not killed.exists() or killed.read_bytes().count(b"\n") < 3):
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    for path in (killed, whole):
+        subprocess.run([*words, str(path)], check=False, capture_output=True, timeout=120)
+    assert _comparable(killed) == _comparable(whole)
+    assert len(_comparable(whole)) == 16
+
+
+def _comparable(path: Path) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row.pop("created", None)
+        for prediction in row.get("predictions", []):
+            prediction.pop("seconds")
+    return rows
+
+
+def test_one_html_page_a_picture_even_for_equal_names(folder: Path, tmp_path: Path) -> None:
+    (folder / "sub" / "a.jpg").write_bytes((folder / "b.jpg").read_bytes())
+    run("scan", folder, "-r", *FAST, "--html", tmp_path / "pages")
+    names = sorted(p.name for p in (tmp_path / "pages").iterdir())
+    assert sum(n.startswith("a-") for n in names) == 2
+
+
+def test_patterns_and_order(folder: Path) -> None:
+    found = find_files([str(folder / "*.jpg"), str(folder / "a.jpg")])
+    assert [p.name for p in found] == ["a.jpg", "b.jpg", "bad.jpg", "c.jpg"]
+    with pytest.raises(InputError, match="found nothing"):
+        find_files([str(folder / "*.xyz")])
+
+
+def test_ledger_refuses_other_suffixes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.jsonl or \.csv"):
+        Ledger(tmp_path / "rows.xlsx", Scanner(["ela"]).names)
+
+
+@pytest.mark.parametrize("words", [["detectors"], ["detectors", "--json"], ["schema"], ["doctor"], ["--version"]])
+def test_small_verbs(words: list[str]) -> None:
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert done.output.strip()
+
+
+def test_schema_is_a_json_schema() -> None:
+    document = json.loads(run("schema").output)
+    assert document["title"] == "Report"
+    assert "verdict" in document["properties"]

@@ -1,0 +1,150 @@
+"""The one path on real pictures: a planted forgery is found and placed, its untouched twin is left alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tamperscope
+from tamperscope import registry
+from tamperscope.detectors.base import Detector, Guide
+from tamperscope.errors import InputError, UnknownNameError
+from tamperscope.media.recompress import encode_jpeg, recompress
+from tamperscope.metrics import functional as metrics
+from tamperscope.ops.forge import CopyMove
+from tamperscope.scanning import QUICK, Scanner
+from tamperscope.types import Sample
+
+
+@pytest.fixture(scope="module")
+def copied(photo) -> tuple[bytes, np.ndarray]:  # type: ignore[no-untyped-def]
+    """A plain copy-move in the astronaut picture, delivered as JPEG 90, with the mask of the copy."""
+    forged = CopyMove(share=(0.06, 0.06), plain=1.0)(Sample(photo("astronaut")), np.random.default_rng(3))
+    assert forged.mask is not None
+    return encode_jpeg(forged.rgb, 90), forged.mask
+
+
+def test_a_planted_copy_is_found_and_placed(copied) -> None:  # type: ignore[no-untyped-def]
+    data, mask = copied
+    report = tamperscope.scan(data, name="copied.jpg")
+    assert report.verdict.level in ("suspicious", "strong_evidence")
+    assert report.exit_code == 3
+    assert metrics.auc(report.map("fused"), mask) > 0.8
+    assert report.verdict.regions
+    assert any("copy_move" in r.origin for r in report.verdict.reasons_for)
+
+
+def test_the_untouched_twin_is_left_alone(photo) -> None:  # type: ignore[no-untyped-def]
+    report = tamperscope.scan(encode_jpeg(photo("astronaut"), 90))
+    assert report.verdict.level in ("no_evidence", "inconclusive")
+    assert report.exit_code in (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "pil", "array", "grey array"])
+def test_every_source_gives_a_report(kind: str, photo, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    rgb = photo("chelsea")
+    path = tmp_path / "cat.png"
+    Image.fromarray(rgb).save(path)
+    source = {
+        "path": path,
+        "bytes": path.read_bytes(),
+        "pil": Image.fromarray(rgb),
+        "array": rgb,
+        "grey array": rgb[..., 1],
+    }[kind]
+    report = tamperscope.scan(source, detectors=["ela", "zero"])
+    assert (report.picture.height, report.picture.width) == rgb.shape[:2]
+    assert {p.detector for p in report.predictions} == {"ela", "zero"}
+    json.loads(report.to_json())
+
+
+def test_two_scans_say_the_same(photo) -> None:  # type: ignore[no-untyped-def]
+    data = encode_jpeg(photo("coffee"), 80)
+    first, second = (tamperscope.scan(data).to_dict() for _ in range(2))
+    for report in (first, second):
+        report.pop("created")
+        for prediction in report["predictions"]:
+            prediction.pop("seconds")
+    assert first == second
+
+
+def test_damaged_pictures_get_no_pixel_verdict(photo) -> None:  # type: ignore[no-untyped-def]
+    data = encode_jpeg(photo("coffee"), 80)
+    report = tamperscope.scan(data[: len(data) // 2])
+    assert report.verdict.level == "inconclusive"
+    assert report.verdict.llr is None
+    assert not report.intake.complete
+    assert all(p.status == "not_applicable" for p in report.predictions)
+    assert any(f.severity == "warning" for f in report.findings)
+
+
+def test_quick_runs_the_quick_ones_and_says_what_it_left_out(photo) -> None:  # type: ignore[no-untyped-def]
+    report = tamperscope.scan(encode_jpeg(photo("coffee"), 80), quick=True)
+    assert {p.detector for p in report.predictions} == set(QUICK)
+    left_out = set(registry.names()) - set(QUICK)
+    assert left_out <= {n.what for n in report.verdict.not_checked}
+    assert report.verdict.stability.status == "not_run"
+    assert "--quick" in report.reproduce.command
+
+
+def test_full_scan_probes_stability(copied) -> None:  # type: ignore[no-untyped-def]
+    report = tamperscope.scan(copied[0])
+    assert report.verdict.stability.status in ("stable", "unstable")
+    assert len(report.verdict.stability.trials) == 3
+
+
+def test_a_picture_that_says_it_is_generated_is_believed(photo) -> None:  # type: ignore[no-untyped-def]
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model: x")
+    buffer = io.BytesIO()
+    Image.fromarray(photo("chelsea")).save(buffer, "PNG", pnginfo=info)
+    report = tamperscope.scan(buffer.getvalue(), quick=True)
+    assert report.verdict.level == "strong_evidence"
+    assert "states" in report.verdict.headline
+
+
+class _Broken(Detector):
+    """Breaks on every picture."""
+
+    family = "noise"
+    guide = Guide("Nothing.", "Nothing.", "Nothing.")
+
+    def analyze(self, sample: Sample) -> None:  # type: ignore[override]
+        raise ZeroDivisionError("by design")
+
+
+def test_a_broken_detector_costs_only_its_own_answer(photo) -> None:  # type: ignore[no-untyped-def]
+    scanner = Scanner(["ela", "zero"])
+    scanner._loaded["ela"] = _Broken()
+    report = scanner.scan(encode_jpeg(photo("coffee"), 80))
+    rows = {p.detector: p for p in report.predictions}
+    assert rows["ela"].status == "failed"
+    assert "by design" in rows["ela"].cause
+    assert rows["zero"].status != "failed"
+
+
+def test_words_that_claim_too_much_are_never_said(photo, copied) -> None:  # type: ignore[no-untyped-def]
+    for source in (encode_jpeg(photo("chelsea"), 80), copied[0]):
+        assert "authentic" not in tamperscope.scan(source, quick=True).to_json().lower()
+
+
+def test_bad_input_is_a_typed_error() -> None:
+    with pytest.raises(InputError):
+        tamperscope.scan(b"")
+    with pytest.raises(InputError):
+        tamperscope.scan(b"plain text, not a picture")
+    with pytest.raises(UnknownNameError, match="did you mean 'zero'"):
+        tamperscope.scan(np.zeros((80, 80, 3), np.uint8), detectors=["zeros"])
+
+
+def test_numbers_are_finite_or_null(photo) -> None:  # type: ignore[no-untyped-def]
+    report = tamperscope.scan(recompress(photo("coffee"), 70))
+    for prediction in report.predictions:
+        assert prediction.score is None or math.isfinite(prediction.score)
