@@ -114,7 +114,8 @@ class Job:
 
     def _write_pictures(self, report: Report) -> None:
         # The hash keeps two files of one name apart.
-        name = f"{plain_name(Path(report.intake.name).stem)}-{report.intake.sha256[:8]}"
+        digest = (report.intake.sha256 or "")[:8]
+        name = f"{plain_name(Path(report.intake.name).stem)}-{digest}"
         if self.html:
             report.save_html(self.html / f"{name}.html")
         if self.save_maps:

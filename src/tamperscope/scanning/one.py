@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from tamperscope.detectors.base import Detector
 from tamperscope.media import Limits, Opened
 from tamperscope.report import schema
 from tamperscope.report.fields import quantized
+from tamperscope.report.text import shell_command
 from tamperscope.signal import regions
 from tamperscope.types import Prediction, Region, Sample, UInt8Array
 from tamperscope.verdict import stability
@@ -77,7 +77,7 @@ class Scanner:
         report = schema.Report(
             tool=_tool(),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            intake=schema.Intake(**opened.intake),
+            intake=schema.Intake.of(opened.intake),
             picture=_picture(opened.sample),
             facts=opened.facts,
             findings=[schema.FindingModel.of(f) for f in opened.findings],
@@ -190,7 +190,7 @@ class Scanner:
         if self.limits.max_pixels != Limits().max_pixels:
             words += ["--max-pixels", str(self.limits.max_pixels)]
         options = {"detectors": list(self.names), "quick": self.quick, "max_pixels": self.limits.max_pixels}
-        return schema.Reproduce(command=shlex.join(words), options=options)
+        return schema.Reproduce(command=shell_command(words), options=options)
 
 
 NEVER_CHECKED = (

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Data that the package ships: the calibration card."""

@@ -1,0 +1,69 @@
+"""Field types of the report: values that are always strict JSON, and maps as one byte per pixel."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from tamperscope.errors import InvalidValueError
+from tamperscope.types import FloatArray, UInt8Array
+
+
+def json_ready(value: Any) -> Any:
+    """Return `value` as strict JSON data: numpy to Python, not-finite floats to None, anything else to text."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        # A file name that is no UTF-8 reaches Python with lone surrogates, which no JSON text may hold.
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {json_ready(str(key)): json_ready(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((json_ready(item) for item in value), key=repr)
+    if isinstance(value, (list, tuple)):
+        return [json_ready(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return json_ready(value.tolist())
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).hex()
+    return json_ready(str(value))
+
+
+Text = Annotated[str, BeforeValidator(json_ready)]
+"""Text; bytes of a name that are no UTF-8 appear as escapes."""
+
+Number = Annotated[float | None, BeforeValidator(json_ready)]
+"""A finite float, or null where there is none."""
+
+JsonDict = Annotated[dict[str, Any], BeforeValidator(json_ready)]
+"""A mapping of strict JSON values."""
+
+Pixels = Annotated[int, Field(ge=1)]
+"""A side of a picture."""
+
+Share = Annotated[Annotated[float, Field(ge=0.0, le=1.0)] | None, BeforeValidator(json_ready)]
+"""A share or probability in [0, 1], or null where there is none."""
+
+
+def quantized(name: str, heat: FloatArray | UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Return the map as uint8; a value of exactly 0.5 stays below the middle, as it is not above the level."""
+    if heat.shape != size:
+        raise InvalidValueError(f"map '{name}': expected {size} as the picture, found {heat.shape}")
+    if heat.dtype == np.uint8:
+        return heat.astype(np.uint8, copy=False)
+    unit = np.clip(np.nan_to_num(heat, nan=0.0), 0.0, 1.0)
+    scaled: UInt8Array = np.rint(unit * 255.0).astype(np.uint8)
+    scaled[(scaled == 128) & (heat <= 0.5)] = 127
+    return scaled
+
+
+def json_text(data: dict[str, Any], indent: int | None) -> str:
+    """Return `data` as strict JSON in ASCII, so that nothing in it can steer a terminal that prints it."""
+    return json.dumps(data, indent=indent, ensure_ascii=True, allow_nan=False)

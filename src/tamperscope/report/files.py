@@ -1,0 +1,63 @@
+"""Write files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tamperscope.report.schema import Report
+
+
+def write_atomic(path: str | Path, data: bytes) -> Path:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part; return the path.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tamperscope-", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(target)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    return target
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def plain_name(name: str) -> str:
+    """Return `name` as a file name: no folders, no leading dot, nothing but letters, digits, `_`, `-`, `.`."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:100] or "_"
+
+
+def save_maps(report: Report, folder: str | Path, upright: bool = False) -> list[Path]:
+    """Write the maps of `report` into `folder` and return the paths; see `Report.save_maps`."""
+    from tamperscope.report import imaging
+    from tamperscope.report.schema import FUSED
+
+    orientation = report.picture.orientation if upright else 1
+    pages = {
+        f"{plain_name(name)}.png": imaging.grey_png(imaging.upright(heat, orientation))
+        for name, heat in sorted(report.maps.items())
+    }
+    fused = report.maps.get(FUSED)
+    if report.rgb is not None and fused is not None:
+        pages["fused_overlay.jpg"] = imaging.jpeg(imaging.upright(imaging.overlay(report.rgb, fused), orientation), 92)
+    return [write_atomic(Path(folder) / name, data) for name, data in pages.items()]

@@ -1,0 +1,195 @@
+"""The fixed words of a report: what each level means, and numbers as a person reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tamperscope.report.schema import Stability, Threshold, Verdict
+from tamperscope.verdict.card import Level
+
+
+@dataclass(frozen=True, slots=True)
+class LevelWords:
+    """How a level is shown: its title, a sign that works without colour, a colour of terminals, its meaning."""
+
+    title: str
+    sign: str
+    colour: str
+    meaning: str
+
+
+LEVELS: Mapping[Level, LevelWords] = {
+    "no_evidence": LevelWords(
+        "No evidence found",
+        "○",
+        "cyan",
+        "The checks that apply to this file found nothing that stands out. That is not proof that nothing was "
+        "done: many edits leave no trace that these checks can read, above all after resizing or re-saving.",
+    ),
+    "inconclusive": LevelWords(
+        "Inconclusive",
+        "◐",
+        "yellow",
+        "There is too little to decide either way: the traces are weak, contradict each other, or could not be "
+        "read. Treat the picture as unverified and look for another source of it.",
+    ),
+    "suspicious": LevelWords(
+        "Suspicious",
+        "▲",
+        "dark_orange",
+        "Traces of alteration stand out that untouched pictures seldom show. Look at the marked areas and the "
+        "reasons below, and ask for the original file before you rely on the picture.",
+    ),
+    "strong_evidence": LevelWords(
+        "Strong evidence of alteration",
+        "◆",
+        "red",
+        "Traces of alteration stand out that untouched pictures very seldom show. It says that the file was "
+        "changed, not why or by whom: a harmless edit leaves the same traces as a harmful one.",
+    ),
+}
+
+DECLARED_MEANING = (
+    "The level rests on a mark inside the file, not on traces in its pixels: those alone would not reach it. Marks can "
+    "be forged or removed, so check who set this one."
+)
+UNNAMED = "unnamed picture"
+_ALARMS = ("suspicious", "strong_evidence")
+SEVERITY_SIGNS = {"warning": "▲", "notice": "●", "info": "·"}
+STATUS_WORDS = {"ok": "ran", "not_applicable": "not applicable", "failed": "failed"}
+STABILITY_WORDS = {
+    "stable": "Stable: every re-delivered copy receives the same kind of verdict.",
+    "unstable": "Unstable: at least one re-delivered copy receives another verdict, so lean on this one less.",
+    "not_run": "Not tested: no re-delivered copies were scanned.",
+}
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with `digits` decimals at most, large and tiny ones in powers of ten; a dash for None."""
+    if value is None:
+        return "–"
+    if value and not 10.0**-digits <= abs(value) < 1e6:
+        return f"{value:.2g}"
+    return f"{value:,.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:,.0f}"
+
+
+def signed(value: float | None) -> str:
+    """Return a number with its sign and two decimals; a dash for None."""
+    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage with two significant digits; a dash for None."""
+    if share is None:
+        return "–"
+    value = 100.0 * share
+    if 99.0 < value < 100.0:
+        return f"{value:.1f} %" if value < 99.95 else "over 99.9 %"
+    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.2g} %"
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes in the unit that suits it; `no file` for None."""
+    if count is None:
+        return "no file"
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def weight_words(llr: float | None) -> str:
+    """Return what a log-likelihood ratio means, such as `about 12 times more likely if altered`."""
+    if llr is None:
+        return "could not be weighed"
+    if abs(llr) < math.log(1.1):
+        return "says nothing either way"
+    ratio = math.exp(min(abs(llr), 20.0))
+    side = "altered" if llr > 0 else "untouched"
+    if ratio >= 10_000:
+        return f"over 10,000 times more likely if {side}"
+    shown = f"{ratio:.1f}" if ratio < 10 else f"{float(f'{ratio:.2g}'):,.0f}"
+    return f"about {shown} times more likely if {side}"
+
+
+def is_declared(verdict: Verdict) -> bool:
+    """Return whether the level rests on what the file says of itself, as its traces alone do not reach it."""
+    threshold = alarm_threshold(verdict)
+    if verdict.level not in _ALARMS or threshold is None or threshold.llr is None:
+        return False
+    return verdict.llr is None or verdict.llr < threshold.llr
+
+
+def meaning(verdict: Verdict) -> str:
+    """Return what the verdict means in plain words."""
+    return DECLARED_MEANING if is_declared(verdict) else LEVELS[verdict.level].meaning
+
+
+def alarm_threshold(verdict: Verdict) -> Threshold | None:
+    """Return the threshold behind the level, or the lowest alarm when the level is below all alarms."""
+    wanted = verdict.level if verdict.level in _ALARMS else "suspicious"
+    return next((t for t in verdict.thresholds if t.level == wanted), None)
+
+
+def alarm_sentence(verdict: Verdict) -> str:
+    """Return the false-alarm rate behind the verdict in one sentence, or that none is known."""
+    threshold = alarm_threshold(verdict)
+    if threshold is None or threshold.false_alarm_rate is None:
+        return "No false-alarm rate is known for this verdict."
+    if is_declared(verdict):
+        return "No false-alarm rate applies: the level rests on what the file says of itself."
+    interval = ""
+    if threshold.low is not None and threshold.high is not None:
+        interval = f" (95 % interval {percent(threshold.low)} to {percent(threshold.high)})"
+    title = LEVELS[threshold.level].title
+    return (
+        f"False alarms: {percent(threshold.false_alarm_rate)} of untouched pictures of the reference population "
+        f"reach “{title}”{interval}."
+    )
+
+
+def populations(verdict: Verdict) -> list[str]:
+    """Return the distinct populations that the thresholds were measured on."""
+    return list(dict.fromkeys(t.population for t in verdict.thresholds if t.population))
+
+
+def stability_sentence(stability: Stability) -> str:
+    """Return whether the verdict survives delivery, in one sentence."""
+    return STABILITY_WORDS[stability.status]
+
+
+def box_words(box: Sequence[int]) -> str:
+    """Return a box as its size and corner, such as `120 × 80 px at (30, 40)`."""
+    x0, y0, x1, y1 = box
+    return f"{x1 - x0} × {y1 - y0} px at ({x0}, {y0})"
+
+
+def step_words(step: str) -> str:
+    """Return a transformation of the intake in words, where `media` explains it."""
+    from tamperscope.media.pixels import STEPS
+
+    return STEPS.get(step, step)
+
+
+def value_words(value: Any) -> str:
+    """Return a JSON value as one short line: numbers rounded, lists in brackets, mappings as `key value`."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value, 3)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_plain(key)} {value_words(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(value_words(item) for item in value)}]"
+    return str(value)
+
+
+def _plain(key: Any) -> str:
+    return str(key).replace("_", " ")

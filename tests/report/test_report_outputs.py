@@ -1,0 +1,206 @@
+"""Terminal, JSON lines, CSV and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from tamperscope.report import ErrorReport, files, schema, tables, terminal, words
+
+HOSTILE = "<script>x</script>[bold red]a[/]\x1b]0;owned\x07\u202egpj.exe"
+
+
+def printed(report, width=100, **options):
+    stream = io.StringIO()
+    terminal.render(report, Console(file=stream, width=width, **options), html="/tmp/r.html")
+    return stream.getvalue()
+
+
+def every_output(report):
+    many = io.StringIO()
+    terminal.render_many([report], Console(file=many, width=200))
+    outputs = {
+        "terminal": printed(report),
+        "many": many.getvalue(),
+        "json": report.to_json(),
+        "csv": tables.to_csv([report]),
+    }
+    from tamperscope.report.html import render_html
+
+    return outputs | {"html": render_html(report)}
+
+
+@pytest.mark.parametrize("level", ["no_evidence", "inconclusive", "suspicious", "strong_evidence"])
+def test_no_output_calls_a_picture_authentic(make_report, level):
+    for kind, text in every_output(make_report(level=level)).items():
+        assert "authentic" not in text.lower(), kind
+    assert "authentic" not in json.dumps(schema.ROW.json_schema()).lower()
+
+
+def test_terminal_states_the_verdict_its_reasons_and_its_limits(report):
+    text = printed(report)
+    for part in (
+        "STRONG EVIDENCE OF ALTERATION", "0.42 % of untouched", "0.11 % to 1.1 %", "shifted by (3, 5)", "+2.90",
+        "noiseprint found nothing", "names an editor", "not counted", "uncalibrated", "not applicable", "failed",
+        "Unstable", "JPEG 70: No evidence found", "origin, caption and context", "/tmp/r.html",
+    ):  # fmt: skip
+        assert part in " ".join(text.split()), part
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_terminal_keeps_to_its_width(report, width):
+    assert max(len(line) for line in printed(report, width).splitlines()) <= width
+
+
+def test_terminal_neither_obeys_escapes_nor_reads_markup(make_report):
+    text = printed(make_report(name=HOSTILE))
+    assert not set(text) & {"\x1b", "\x07", "\u202e"}
+    assert "[bold red]a[/]" in text
+    coloured = printed(make_report(name=HOSTILE), force_terminal=True)
+    assert "\x1b]0" not in coloured
+    assert "\x1b[31mmatrix" not in coloured
+
+
+def test_many_files_take_one_line_each(make_report):
+    rows = [
+        make_report(name=f"{'long/' * 40}{HOSTILE}"),
+        make_report(level="no_evidence"),
+        ErrorReport(name="x\ny.jpg", error="DecodeError", message="a\nb"),
+    ]
+    stream = io.StringIO()
+    terminal.render_many(rows, Console(file=stream, width=90))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1 + 3 + 2
+    assert max(map(len, lines)) <= 90
+    assert "strong evidence ~" in lines[1]
+    assert "error" in lines[3]
+    assert lines[-1] == "3 files: 1 strong evidence, 1 no evidence, 1 error"
+
+
+def test_a_level_that_a_mark_in_the_file_sets_claims_no_false_alarm_rate(make_report):
+    data = make_report(level="strong_evidence").to_dict()
+    data["verdict"]["llr"] = -1.0
+    verdict = schema.Verdict.model_validate(data["verdict"])
+    assert words.is_declared(verdict)
+    assert "No false-alarm rate applies" in words.alarm_sentence(verdict)
+    assert "mark inside the file" in words.meaning(verdict)
+    assert not words.is_declared(make_report().verdict)
+
+
+def test_without_thresholds_no_rate_is_claimed(make_report):
+    data = make_report().to_dict()["verdict"] | {"thresholds": []}
+    assert words.alarm_sentence(schema.Verdict.model_validate(data)) == "No false-alarm rate is known for this verdict."
+
+
+@pytest.mark.parametrize(
+    ("llr", "said"),
+    [
+        (None, "could not be weighed"),
+        (0.05, "says nothing either way"),
+        (np.log(12), "about 12 times more likely if altered"),
+        (-np.log(2.5), "about 2.5 times more likely if untouched"),
+        (50.0, "over 10,000 times more likely if altered"),
+    ],
+)
+def test_weights_in_words(llr, said):
+    assert words.weight_words(llr) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (None, "–"),
+        (0.0, "0 %"),
+        (0.0042, "0.42 %"),
+        (0.123, "12 %"),
+        (0.9931, "99.3 %"),
+        (0.99999, "over 99.9 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_percentages_never_round_up_to_certainty(share, said):
+    assert words.percent(share) == said
+
+
+def test_json_lines_hold_whole_reports_and_survive_a_cut(make_report):
+    rows = [make_report(name=HOSTILE), ErrorReport(name="b", error="InputError", message="c", sha256="00")]
+    text = tables.to_jsonl(rows)
+    assert text.count("\n") == 2
+    assert [json.loads(line)["status"] for line in text.splitlines()] == ["ok", "error"]
+    assert tables.from_jsonl(text) == rows
+    assert tables.from_jsonl(text[:-20]) == rows[:1]
+
+
+def test_csv_has_stable_columns_and_harmless_cells(make_report):
+    rows = [
+        make_report(name='=HYPERLINK("http://x","y")'),
+        ErrorReport(name="@b,\n", error="DecodeError", message='"c"\n=1'),
+    ]
+    text = tables.to_csv(rows)
+    read = list(csv.DictReader(io.StringIO(text)))
+    scores = [f"score.{name}" for name in ("copy_move", "dq", "ela", "noiseprint", "thumbnail", "zero")]
+    assert list(read[0]) == [*tables.COLUMNS, *scores]
+    assert read[0]["name"] == '\'=HYPERLINK("http://x","y")'
+    assert (read[0]["verdict"], read[0]["warnings"], read[0]["notices"], read[0]["regions"]) == (
+        "strong_evidence",
+        "1",
+        "1",
+        "2",
+    )
+    assert (float(read[0]["score.zero"]), read[0]["score.ela"], read[0]["llr"]) == (14.2, "", "4.18")
+    assert (read[1]["name"], read[1]["status"], read[1]["verdict"]) == ("'@b,\\n", "error", "")
+    assert read[1]["error"] == 'DecodeError: "c"\\n=1'
+    assert len(text.splitlines()) == 3
+
+
+def test_csv_lines_can_be_streamed(make_report):
+    rows = [make_report(), ErrorReport(name="b", error="InputError", message="c")]
+    names = ["zero", "not_run"]
+    assert tables.csv_header(names) + "".join(tables.csv_line(row, names) for row in rows) == tables.to_csv(rows, names)
+
+
+def test_negative_numbers_stay_numbers_in_csv(make_report):
+    data = make_report().to_dict()
+    data["verdict"]["llr"] = -1.5
+    row = next(csv.DictReader(io.StringIO(tables.to_csv([schema.Report.model_validate(data)]))))
+    assert float(row["llr"]) == -1.5
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "new" / "a.html"
+    files.write_atomic(target, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        files.write_atomic(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in target.parent.iterdir()] == ["a.html"]
+
+
+def test_maps_are_saved_at_the_picture_s_own_size(report, tmp_path):
+    paths = report.save_maps(tmp_path / "maps")
+    assert sorted(p.name for p in paths) == sorted([*(f"{name}.png" for name in report.maps), "fused_overlay.jpg"])
+    for name, heat in report.maps.items():
+        with Image.open(tmp_path / "maps" / f"{name}.png") as picture:
+            assert picture.mode == "L"
+            assert np.array_equal(np.asarray(picture), heat)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b\\c", "", "\x00\x1b", ".hidden"])
+def test_map_names_cannot_leave_the_folder(make_report, tmp_path, name):
+    report = make_report()
+    heat = np.zeros((report.picture.height, report.picture.width), np.uint8)
+    (path,) = report.with_pictures(None, {name: heat}).save_maps(tmp_path / "maps")
+    assert path.parent == tmp_path / "maps"
+    assert path.exists()
+    assert not path.name.startswith(".")
