@@ -129,10 +129,7 @@ def observe(task: Task) -> dict[str, Any]:
         sample = media.open(data).sample
     row: dict[str, Any] = {"key": task.key, "kind": task.kind, "op": kind, "source": task.entry.source_group}
     row |= {"stratum": task.entry.image.split("/")[1], "scores": {}, "maps": {}, "cause": {}, "size": sample.size}
-    damage = sample.meta.get("damaged")
     for name in registry.names():
-        if damage:
-            continue
         found = registry.load(name).predict(sample)
         if found.status != "ok" or math.isnan(found.score):
             row["cause"][name] = found.cause

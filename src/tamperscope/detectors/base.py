@@ -54,6 +54,8 @@ class Detector(ABC):
             return Prediction(self.name, sample.size, status="not_applicable", cause=str(reason))
 
     def _check(self, sample: Sample) -> None:
+        if sample.meta.get("damaged"):
+            raise NotApplicable(f"the file is damaged: {sample.meta['damaged']}")
         if min(sample.size) < self.min_side:
             raise NotApplicable(f"the shorter side is {min(sample.size)} px; needs {self.min_side}")
         if "jpeg" in self.needs and sample.jpeg is None:

@@ -93,9 +93,6 @@ class Scanner:
 
     def predict(self, name: str, sample: Sample) -> Prediction:
         """Return what detector `name` says; whatever it raises becomes a `failed` prediction."""
-        damage = sample.meta.get("damaged")
-        if damage and name != "thumbnail":
-            return Prediction(name, sample.size, status="not_applicable", cause=str(damage))
         try:
             return self._loaded[name].predict(sample)
         except Exception as error:  # one broken detector must not cost the others' answers

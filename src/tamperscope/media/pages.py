@@ -1,0 +1,96 @@
+"""Opens HEIC pictures (pillow-heif) and renders PDF pages (pypdfium2); both come with an extra of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tamperscope.errors import DecodeError, InvalidValueError, UnsupportedFormatError
+from tamperscope.media.limits import Limits
+from tamperscope.media.pixels import Bands
+from tamperscope.types import UInt8Array
+
+POINTS_PER_INCH = 72
+
+
+def register_heif() -> None:
+    """Register the HEIC plugin with Pillow.
+
+    Raises:
+        UnsupportedFormatError: pillow-heif is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UnsupportedFormatError(
+            "HEIC needs the extra 'heif': python -m pip install 'tamperscope[heif]'"
+        ) from error
+    # One thread: the process has a budget of CPU time and address space.
+    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False)
+
+
+def _document(data: bytes) -> Any:
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise UnsupportedFormatError("PDF needs the extra 'pdf': python -m pip install 'tamperscope[pdf]'") from error
+    try:
+        return pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        raise DecodeError(f"PDF: cannot be opened: {error}") from error
+
+
+def count_pages(data: bytes) -> int:
+    """Return the number of pages of a PDF file.
+
+    Raises:
+        DecodeError: The file is damaged or encrypted.
+        UnsupportedFormatError: pypdfium2 is not installed.
+    """
+    document = _document(data)
+    try:
+        return len(document)
+    finally:
+        document.close()
+
+
+def render_page(data: bytes, index: int, dpi: float, limits: Limits) -> Bands:
+    """Return one page of a PDF file, drawn on white.
+
+    Args:
+        data: The whole file.
+        index: From 0.
+        dpi: Pixels per inch.
+        limits: Checked before anything is drawn.
+
+    Raises:
+        BudgetError: The page has too many pixels at this resolution.
+        DecodeError: The page cannot be drawn.
+        InvalidValueError: `index` or `dpi` is out of range.
+        UnsupportedFormatError: pypdfium2 is not installed.
+    """
+    import pypdfium2
+
+    document = _document(data)
+    try:
+        if not 0 <= index < len(document):
+            raise InvalidValueError(f"index: expected 0 to {len(document) - 1}, found {index}")
+        page = document[index]
+        # Pages are rounded up to whole pixels; a hair less keeps rounding errors from adding one.
+        scale = dpi / POINTS_PER_INCH * (1 - 1e-7)
+        width, height = (int(np.ceil(side * scale)) for side in page.get_size())
+        if min(width, height) < 1:
+            raise DecodeError(f"PDF: page {index + 1} is {width} × {height} pixels at {dpi:g} dpi")
+        limits.check_size(width, height)
+        drawn = page.render(scale=scale, rev_byteorder=True).to_numpy()
+        return Bands(drawn.shape[:2], ["rendered"], _rgb(drawn.copy()))
+    except pypdfium2.PdfiumError as error:
+        raise DecodeError(f"PDF: page {index + 1} cannot be drawn: {error}") from error
+    finally:
+        document.close()
+
+
+def _rgb(drawn: UInt8Array) -> Iterator[UInt8Array]:
+    yield drawn[:, :, :3] if drawn.shape[2] >= 3 else np.repeat(drawn, 3, axis=2)
