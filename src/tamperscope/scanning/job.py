@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +59,16 @@ class Job:
         limits = Limits() if self.max_pixels is None else Limits(max_pixels=self.max_pixels)
         scanner = Scanner(self.detectors, self.quick, limits=limits)
         if list(self.paths) == [STDIN]:
-            return self._one(_from_stdin(scanner), "stdin")
+            with _told(scanner):
+                row = _from_stdin(scanner)
+            return self._one(row, "stdin")
         files = find_files(self.paths, self.recursive)
         if not files:
             raise InputError(f"expected pictures, found none in {', '.join(self.paths)}; try -r for subfolders")
         if len(files) == 1 and not Path(self.paths[0]).is_dir() and self.out is None:
-            return self._one(next(scan_many(files, scanner)), files[0].stem)
+            with _told(scanner):
+                row = next(scan_many(files, scanner))
+            return self._one(row, files[0].stem)
         return self._many(files, scanner)
 
     def _one(self, row: Row, stem: str) -> int:
@@ -120,6 +125,14 @@ class Job:
             report.save_html(self.html / f"{name}.html")
         if self.save_maps:
             report.save_maps(self.save_maps / name)
+
+
+@contextmanager
+def _told(scanner: Scanner) -> Iterator[None]:
+    """Show on standard error what a scan of one picture is doing; the first one compiles, which takes its time."""
+    with Console(stderr=True).status("") as status:
+        scanner.tell = lambda step: status.update(f"{step} …")
+        yield
 
 
 def _from_stdin(scanner: Scanner) -> Row:

@@ -6,7 +6,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -50,6 +50,7 @@ class Scanner:
         probe: Whether to try the verdict on re-deliveries.
         limits: What a file may ask for.
         card: The calibration.
+        tell: Called with the name of each step before it starts.
     """
 
     names: Sequence[str] = ()
@@ -57,6 +58,7 @@ class Scanner:
     probe: bool = True
     limits: Limits = field(default_factory=Limits)
     card: CalibrationCard = field(default_factory=shipped_card)
+    tell: Callable[[str], None] = lambda step: None
     _loaded: dict[str, Detector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Scanner:
         Raises:
             InputError: The source is no picture that may be opened; the message says why and what to do.
         """
+        self.tell("opening")
         opened = media.open(source, limits=self.limits, name=name)
         predictions, maps, seconds = self._predict_all(opened.sample)
         verdict = decide(predictions, opened.findings, self.card)
@@ -103,6 +106,7 @@ class Scanner:
         """Run every detector; heatmaps are quantized at once, so that one float map is in memory at a time."""
         predictions, maps, seconds = [], {}, {}
         for name in self.names:
+            self.tell(name)
             start = time.perf_counter()
             prediction = self.predict(name, sample)
             if prediction.heatmap is not None:
@@ -120,6 +124,7 @@ class Scanner:
         rerun = stability.drivers(verdict, self.card) or [n for n in QUICK if n in self.names]
         if sum(seconds[name] for name in rerun) * 2.25 > PROBE_SECONDS:
             return []
+        self.tell("stability under re-delivery")
         return stability.probe(opened.sample, predictions, opened.findings, self.card, rerun, self.predict)
 
     def _row(self, prediction: Prediction, verdict: Verdict, seconds: float) -> schema.PredictionModel:
