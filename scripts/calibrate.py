@@ -3,7 +3,7 @@
     python scripts/calibrate.py extract --manifest DATA/manifest.jsonl --out out/calibration.jsonl --workers 2
     python scripts/calibrate.py fit --rows out/calibration.jsonl
 
-`extract` takes the `train` split only. From every pristine picture it makes up to three rows: the file as it is, a
+`extract` takes the `train` split only; with `--detectors` it runs a part of them, and `fit` joins several files of rows. From every pristine picture it makes up to three rows: the file as it is, a
 forgery made from it, and its twin, which went through the same deliveries without the edit. It can be stopped and
 started again. `fit` prints what it found in folds that took no part, and writes the card.
 """
@@ -54,6 +54,7 @@ class Task:
     entry: manifest.Entry
     donor: manifest.Entry
     root: str
+    detectors: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -129,7 +130,7 @@ def observe(task: Task) -> dict[str, Any]:
         sample = media.open(data).sample
     row: dict[str, Any] = {"key": task.key, "kind": task.kind, "op": kind, "source": task.entry.source_group}
     row |= {"stratum": task.entry.image.split("/")[1], "scores": {}, "maps": {}, "cause": {}, "size": sample.size}
-    for name in registry.names():
+    for name in task.detectors:
         found = registry.load(name).predict(sample)
         if found.status != "ok" or math.isnan(found.score):
             row["cause"][name] = found.cause
@@ -149,7 +150,7 @@ def _safely(task: Task) -> dict[str, Any]:
         return {"key": task.key, "error": f"{type(error).__name__}: {error}"}
 
 
-def tasks(path: Path) -> Iterator[Task]:
+def tasks(path: Path, detectors: tuple[str, ...]) -> Iterator[Task]:
     """Yield the tasks of a manifest's train split, in a fixed order."""
     entries = [e for e in manifest.read(path) if e.split == "train" and e.image.split("/")[1] not in SKIPPED]
     donors = [e for e in entries if e.image.split("/")[1] != DOCUMENTS]
@@ -158,14 +159,15 @@ def tasks(path: Path) -> Iterator[Task]:
         others = [d for d in donors if d.source_group != entry.source_group]
         donor = others[int(rng.integers(len(others)))]
         for kind in ("pristine", "forged", "twin"):
-            yield Task(index, kind, entry, donor, str(path.parent))
+            yield Task(index, kind, entry, donor, str(path.parent), detectors)
 
 
 def extract(args: argparse.Namespace) -> None:
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     done = {json.loads(line)["key"] for line in out.read_text().splitlines()} if out.exists() else set()
-    todo = [t for t in tasks(Path(args.manifest)) if t.key not in done]
+    names = tuple(args.detectors.split(",")) if args.detectors else tuple(registry.names())
+    todo = [t for t in tasks(Path(args.manifest), names) if t.key not in done]
     todo = todo[:: args.every]
     with ProcessPoolExecutor(args.workers) as pool, out.open("a") as stream:
         for row in track(pool.map(_safely, todo, chunksize=2), total=len(todo), description="observing"):
@@ -251,8 +253,20 @@ def gates(rows: list[dict[str, Any]]) -> dict[str, tuple[bool, str]]:
     return found
 
 
+def joined(paths: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of several files, those of one picture made one; the last file's answers hold."""
+    rows: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        for line in Path(path).read_text().splitlines():
+            row = json.loads(line)
+            first = rows.setdefault(row["key"], row)
+            for part in ("scores", "maps", "cause"):
+                first[part] = {**first.get(part, {}), **row.get(part, {})}
+    return list(rows.values())
+
+
 def fit_command(args: argparse.Namespace) -> None:
-    rows = [json.loads(line) for line in Path(args.rows).read_text().splitlines()]
+    rows = joined(args.rows)
     failed = [r for r in rows if "error" in r]
     rows = [r for r in rows if r.get("scores")]
     gate = gates(rows)
@@ -331,10 +345,11 @@ def main() -> None:
     one.add_argument("--manifest", required=True)
     one.add_argument("--out", default="out/calibration.jsonl")
     one.add_argument("--workers", type=int, default=2)
+    one.add_argument("--detectors", default="", help="comma-separated; all when empty")
     one.add_argument("--every", type=int, default=1, help="take every n-th task only")
     one.set_defaults(run=extract)
     two = verbs.add_parser("fit")
-    two.add_argument("--rows", default="out/calibration.jsonl")
+    two.add_argument("--rows", nargs="+", default=["out/calibration.jsonl"])
     two.add_argument("--out", default=str(CARD))
     two.add_argument("--table", default="", help="write the rates in folds that took no part here")
     two.add_argument("--exclude", nargs="*", default=[], help="detectors that must not count")
