@@ -3,9 +3,10 @@
     python scripts/calibrate.py extract --manifest DATA/manifest.jsonl --out out/calibration.jsonl --workers 2
     python scripts/calibrate.py fit --rows out/calibration.jsonl
 
-`extract` takes the `train` split only; with `--detectors` it runs a part of them, and `fit` joins several files of rows. From every pristine picture it makes up to three rows: the file as it is, a
+`extract` takes the `train` split only. From every pristine picture it makes up to three rows: the file as it is, a
 forgery made from it, and its twin, which went through the same deliveries without the edit. It can be stopped and
-started again. `fit` prints what it found in folds that took no part, and writes the card.
+started again; with `--detectors` it runs a part of them, and `fit` joins several files of rows. `fit` prints what it
+found in folds that took no part, and writes the card.
 """
 
 from __future__ import annotations
