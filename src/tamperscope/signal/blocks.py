@@ -53,22 +53,10 @@ def spread(
     Returns:
         (H, W) float32.
     """
-    rows, cols = (_positions(n, k, step, o) for n, k, o in zip(size, values.shape, offset, strict=True))
-    cells = values.astype(np.float32)
-    if not smooth:
-        return cells[np.rint(rows).astype(np.intp)][:, np.rint(cols).astype(np.intp)]
-    return _lerp(_lerp(cells, rows, 0), cols, 1)
-
-
-def _positions(length: int, cells: int, step: int, offset: int) -> NDArray[np.float64]:
-    """Return the position of each pixel's centre in units of cells, held inside the outermost centres."""
-    return np.clip((np.arange(length) + 0.5 - offset) / step - 0.5, 0, cells - 1)
-
-
-def _lerp(cells: FloatArray, at: NDArray[np.float64], axis: int) -> FloatArray:
-    low = np.minimum(at.astype(np.intp), cells.shape[axis] - 1)
-    high = np.minimum(low + 1, cells.shape[axis] - 1)
-    part = (at - low).astype(np.float32)
-    part = part[:, None] if axis == 0 else part[None, :]
-    left = np.take(cells, low, axis)
-    return np.asarray(left + (np.take(cells, high, axis) - left) * part, dtype=np.float32)
+    rows, cols = values.shape
+    how = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
+    covered = cv2.resize(values.astype(np.float32), (cols * step, rows * step), interpolation=how)
+    below, right = size[0] - offset[0] - rows * step, size[1] - offset[1] - cols * step
+    covered = covered[: size[0] - offset[0], : size[1] - offset[1]]
+    whole = cv2.copyMakeBorder(covered, offset[0], max(0, below), offset[1], max(0, right), cv2.BORDER_REPLICATE)
+    return np.asarray(whole, dtype=np.float32)
