@@ -18,7 +18,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,17 @@ def _host(sample: Sample, rng: np.random.Generator) -> Sample:
     if rng.random() < 0.5:
         return sample.with_pixels(np.asarray(cv2.resize(sample.rgb, (w, h), interpolation=cv2.INTER_AREA), np.uint8))
     top, left = (int(rng.integers(0, (n - k) // 8 + 1)) * 8 for n, k in ((height, h), (width, w)))
-    return sample.with_pixels(sample.rgb[top : top + h, left : left + w].copy())
+    return sample.with_pixels(sample.rgb[top : top + h, left : left + w].copy(), thumbnail=None)
 
 
-def make(task: Task) -> tuple[bytes, np.ndarray, str]:
-    """Return (bytes, truth mask, operation) of a forgery or its twin; both follow from the task's index alone."""
+def make(task: Task) -> tuple[bytes, np.ndarray, str, np.ndarray | None]:
+    """Return (bytes, truth mask, operation, thumbnail) of a forgery or its twin; all follow from the task's index.
+
+    The thumbnail is the one that the camera wrote: an editor that keeps it is what the thumbnail detector is for.
+    """
     rng = np.random.default_rng([20261125, task.index])
     host = _host(_open(task.root, task.entry), rng)
+    thumbnail = host.thumbnail
     if rng.random() < 0.5:  # else the host keeps only the history that its own file gave it
         first = int(rng.integers(60, 96))
         host = media.open(encode_jpeg(host.rgb, first, "4:2:0")).sample
@@ -97,7 +101,7 @@ def make(task: Task) -> tuple[bytes, np.ndarray, str]:
     last = None if rng.random() < 0.15 else int(rng.integers(70, 99))
     delivery = forge.Delivery(last, "4:2:0" if rng.random() < 0.7 else "4:4:4")
     if task.kind == "twin":
-        return delivery.encode(host.rgb), np.zeros(host.size, bool), kind
+        return delivery.encode(host.rgb), np.zeros(host.size, bool), kind, thumbnail
     if kind == "splice":
         donor = _open(task.root, task.donor)
         op: Any = forge.Splice(donor, _donor_mask(task.root, task.donor, donor.size))
@@ -105,7 +109,7 @@ def make(task: Task) -> tuple[bytes, np.ndarray, str]:
         op = forge.CopyMove() if kind == "copy_move" else forge.Removal()
     forged = op(host, rng)
     assert forged.mask is not None
-    return delivery.encode(forged.rgb), forged.mask, kind
+    return delivery.encode(forged.rgb), forged.mask, kind, thumbnail
 
 
 def _pack(values: np.ndarray) -> str:
@@ -127,8 +131,8 @@ def observe(task: Task) -> dict[str, Any]:
     if task.kind == "pristine":
         sample, mask, kind = _open(task.root, task.entry), None, "pristine"
     else:
-        data, mask, kind = make(task)
-        sample = media.open(data).sample
+        data, mask, kind, thumbnail = make(task)
+        sample = replace(media.open(data).sample, thumbnail=thumbnail)
     row: dict[str, Any] = {"key": task.key, "kind": task.kind, "op": kind, "source": task.entry.source_group}
     row |= {"stratum": task.entry.image.split("/")[1], "scores": {}, "maps": {}, "cause": {}, "size": sample.size}
     for name in task.detectors:
