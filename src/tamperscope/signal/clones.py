@@ -1,0 +1,323 @@
+"""Regions of a picture that repeat elsewhere in it: proposals from keypoints and shifts, verified pixel by pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tamperscope.signal import affine, dense_match, keypoints, matching
+from tamperscope.signal.affine import Affine
+from tamperscope.signal.offsets import normalized_detail, self_shifts
+from tamperscope.types import BoolArray, Box, FloatArray, UInt8Array
+
+_WHOLE_TURNS = [
+    np.array([[c, -s * f], [s, c * f]], dtype=np.float64)
+    for f in (1.0, -1.0)
+    for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))
+]
+
+
+def _no_points() -> FloatArray:
+    return np.zeros((0, 2), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """A transform worth checking; `source` and `target` are its keypoint inliers (none for a shift)."""
+
+    transform: Affine
+    source: FloatArray = field(default_factory=_no_points)
+    target: FloatArray = field(default_factory=_no_points)
+    places: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clone:
+    """A region and its repetition.
+
+    Attributes:
+        transform: From `source` to `target`; its scale is at least 1.
+        box: Of the source, (x0, y0, x1, y1).
+        source: (y1 - y0, x1 - x0) bool.
+        target_box, target: The image of the source, likewise.
+        traits: What the verdict rests on.
+    """
+
+    transform: Affine
+    box: Box
+    source: BoolArray
+    target_box: Box
+    target: BoolArray
+    traits: dict[str, float]
+
+
+def propose_by_keypoints(
+    gray: UInt8Array,
+    contrast: float = 0.005,
+    max_keypoints: int = 8000,
+    ratio: float = 0.9,
+    min_distance: float = 16.0,
+    limit: int = 8,
+    mirrors: bool = True,
+) -> tuple[list[Proposal], int]:
+    """Return the similarity transforms that many keypoint matches of `gray` with itself support, and the number of keypoints."""
+    points = keypoints.detect(gray, contrast, max_keypoints)
+    if len(points) < 4:
+        return [], len(points)
+    found = [_matches(points, False, ratio, min_distance)]
+    if mirrors:
+        found.append(_matches(points, True, ratio, min_distance))
+    names = affine.Matches.__slots__
+    joined = affine.Matches(*(np.concatenate([getattr(m, n) for m in found]) for n in names))
+    groups = affine.clusters(joined, limit)
+    return [Proposal(g.transform, g.source, g.target, g.places) for g in groups], len(points)
+
+
+def _matches(points: keypoints.Keypoints, mirror: bool, ratio: float, min_distance: float) -> affine.Matches:
+    queries = keypoints.mirrored(points.descriptors) if mirror else points.descriptors
+    index, distance = matching.nearest(queries, points.descriptors, points.xy, 3, min_distance)
+    row, rank = np.nonzero(matching.generalized_ratio(distance, ratio))
+    other = index[row, rank]
+    scale = points.size[other] / points.size[row]
+    turn = points.angle[other] + points.angle[row] * (1 if mirror else -1)
+    weight = 1.0 - distance[row, rank] / np.maximum(distance[row, rank + 1], 1e-3)
+    made = affine.Matches(points.xy[row], points.xy[other], scale, turn, np.full(len(row), mirror), weight)
+    return made.take((scale > 0.3) & (scale < 3.3))
+
+
+def propose_by_shifts(gray: FloatArray, limit: int = 12, window: int = 15, min_area: int = 100) -> list[Proposal]:
+    """Return the plain shifts at which a compact part of `gray` resembles itself, each with points of that part."""
+    detail = normalized_detail(gray)
+    found = []
+    for dx, dy, _ in self_shifts(detail, limit):
+        points = _resembling(detail, dx, dy, window, min_area)
+        if len(points):
+            found.append(Proposal(np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]), points, points + (dx, dy)))
+    return found
+
+
+def _resembling(detail: FloatArray, dx: int, dy: int, window: int, min_area: int) -> FloatArray:
+    """Return some (x, y) of the largest part on which the detail agrees with that at (x + dx, y + dy); dy >= 0."""
+    height, width = detail.shape
+    x0, x1 = max(0, -dx), min(width, width - dx)
+    product = detail[: height - dy, x0:x1] * detail[dy:, x0 + dx : x1 + dx]
+    alike = (cv2.boxFilter(product, -1, (window, window)) > 0.4).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=8)
+    if count < 2:
+        return _no_points()
+    best = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    if stats[best, cv2.CC_STAT_AREA] < min_area:
+        return _no_points()
+    x, y, w, h = stats[best, :4]
+    rows, columns = np.nonzero(labels[y : y + h, x : x + w] == best)
+    step = max(1, len(rows) // 64)
+    return np.column_stack([columns[::step] + x + x0, rows[::step] + y]).astype(np.float32)
+
+
+def verify(planes: FloatArray, proposal: Proposal, min_distance: float = 16.0, min_area: int = 150) -> Clone | None:
+    """Return the region on which the picture agrees with itself under the proposal, or None.
+
+    Args:
+        planes: (H, W, 3) float32 luma and two colour differences.
+        proposal: Transform to check.
+        min_distance: A pixel nearer to its own image than this says nothing.
+        min_area: Smallest region in pixels.
+    """
+    gray = np.ascontiguousarray(planes[..., 0])
+    proposal = _downwards(proposal)
+    box = _search_box(proposal, gray.shape)
+    transform = _best_transform(gray, proposal, box)
+    agreement = dense_match.compare(gray, transform, box, min_distance)
+    source = dense_match.region(agreement, proposal.source, min_area)
+    if source is None:
+        return None
+    refined = _refine(gray, transform, box, source)
+    if refined is not None:
+        again = dense_match.compare(gray, refined, box, min_distance)
+        better = dense_match.region(again, proposal.source, min_area)
+        if better is not None and _quality(again, better) > _quality(agreement, source):
+            transform, agreement, source = refined, again, better
+    traits = _traits(planes, transform, agreement, source, proposal)
+    return _clone(transform, agreement.box, source, gray.shape, traits)
+
+
+def _downwards(proposal: Proposal) -> Proposal:
+    """Return the proposal from the smaller to the larger copy: sampling the larger one loses nothing."""
+    if abs(np.linalg.det(proposal.transform[:, :2])) >= 1.0:
+        return proposal
+    inverse = affine.invert(proposal.transform)
+    return Proposal(inverse, proposal.target, proposal.source, proposal.places)
+
+
+def _search_box(proposal: Proposal, shape: tuple[int, ...]) -> Box:
+    height, width = shape[:2]
+    if not len(proposal.source):
+        return 0, 0, width, height
+    low, high = proposal.source.min(axis=0), proposal.source.max(axis=0)
+    pad = np.maximum(48, 1.0 * (high - low).max())
+    x0, y0 = np.maximum(np.floor(low - pad), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(high + pad) + 1, (width, height)).astype(int)
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def _best_transform(gray: FloatArray, proposal: Proposal, box: Box) -> Affine:
+    """Return the similarity, or a variant of it, whichever agrees best at the inliers."""
+    if not proposal.places:
+        return proposal.transform
+    options = [proposal.transform, *_variants(gray, proposal, box)]
+    at = np.rint(proposal.source).astype(int) - np.array(box[:2])
+    at = np.clip(at, 0, np.array([box[2] - box[0], box[3] - box[1]]) - 1)
+    scores = [
+        float(np.mean(dense_match.compare(gray, t, box, 0.0).correlation[at[:, 1], at[:, 0]])) for t in options
+    ]
+    return options[int(np.argmax(scores))]
+
+
+def _variants(gray: FloatArray, proposal: Proposal, box: Box) -> list[Affine]:
+    """Return near transforms: whole pixels and quarter turns, the affine fit, and what correlates best around the inliers."""
+    found = []
+    for whole in _WHOLE_TURNS:
+        if np.abs(whole - proposal.transform[:, :2]).max() < 0.1:
+            shifts = np.rint(proposal.target - proposal.source @ whole.T)
+            values, counts = np.unique(shifts, axis=0, return_counts=True)
+            found.append(np.column_stack([whole, values[np.argmax(counts)]]))
+            found.append(np.column_stack([whole, np.rint(np.median(shifts, axis=0))]))
+    if proposal.places >= 8:
+        fitted = affine.fit_affine(proposal.source, proposal.target)
+        if fitted is not None and 0.3 < abs(np.linalg.det(fitted[:, :2])) < 3.0:
+            found.append(fitted)
+    else:
+        near = np.zeros((box[3] - box[1], box[2] - box[0]), dtype=np.uint8)
+        at = np.rint(proposal.source).astype(int) - np.array(box[:2])
+        near[at[:, 1], at[:, 0]] = 1
+        aligned = _refine(gray, proposal.transform, box, cv2.dilate(near, dense_match.disk(10)) > 0)
+        if aligned is not None:
+            found.append(aligned)
+    return found
+
+
+def _refine(gray: FloatArray, transform: Affine, box: Box, source: BoolArray) -> Affine | None:
+    """Return the transform after maximizing the correlation over the region (Evangelidis and Psarakis, PAMI 2008)."""
+    whole = any(np.array_equal(transform[:, :2], w) for w in _WHOLE_TURNS) and np.all(transform[:, 2] % 1 == 0)
+    if whole:
+        return None
+    x, y, w, h = cv2.boundingRect(source.astype(np.uint8))
+    x0, y0 = box[0] + x, box[1] + y
+    start = transform.copy()
+    start[:, 2] = affine.apply(transform, np.array([[x0, y0]]))[0]
+    mask = cv2.warpAffine(source[y : y + h, x : x + w].astype(np.uint8), start, gray.shape[::-1], flags=cv2.INTER_NEAREST)
+    template = np.ascontiguousarray(gray[y0 : y0 + h, x0 : x0 + w])
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 1e-4)
+    try:
+        _, found = cv2.findTransformECC(template, gray, start.astype(np.float32), cv2.MOTION_AFFINE, stop, mask, 3)
+    except cv2.error:
+        return None
+    refined = found.astype(np.float64)
+    refined[:, 2] -= refined[:, :2] @ np.array([x0, y0])
+    corners = np.array([[x0, y0], [x0 + w, y0], [x0, y0 + h], [x0 + w, y0 + h]], dtype=np.float64)
+    moved = np.abs(affine.apply(refined, corners) - affine.apply(transform, corners)).max()
+    return refined if moved < 6.0 else None
+
+
+def _quality(agreement: dense_match.Agreement, source: BoolArray) -> float:
+    part = source & agreement.textured
+    return float((2 * agreement.variance - agreement.residual)[part].sum())
+
+
+def _clone(
+    transform: Affine, box: Box, source: BoolArray, shape: tuple[int, ...], traits: dict[str, float]
+) -> Clone:
+    x, y, w, h = cv2.boundingRect(source.astype(np.uint8))
+    tight = source[y : y + h, x : x + w]
+    placed = (box[0] + x, box[1] + y, box[0] + x + w, box[1] + y + h)
+    target_box, target = carry(transform, placed, tight, shape)
+    traits["overlap"] = _overlap(placed, tight, target_box, target) / max(1, int(tight.sum()))
+    return Clone(transform, placed, tight, target_box, target, traits)
+
+
+def carry(transform: Affine, box: Box, mask: BoolArray, shape: tuple[int, ...]) -> tuple[Box, BoolArray]:
+    """Return the image of a mask: its box inside a picture of `shape`, and the mask inside that box."""
+    x0, y0, x1, y1 = box
+    ends = affine.apply(transform, np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]], dtype=np.float64))
+    low = np.clip(np.floor(ends.min(axis=0)).astype(int), 0, np.array(shape[1::-1]) - 1)
+    high = np.clip(np.ceil(ends.max(axis=0)).astype(int) + 1, low + 1, np.array(shape[1::-1]))
+    to = transform.copy()
+    to[:, 2] = affine.apply(transform, np.array([[x0, y0]]))[0] - low
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    image = cv2.warpAffine(mask.astype(np.uint8), to, size, flags=cv2.INTER_NEAREST) > 0
+    return (int(low[0]), int(low[1]), int(high[0]), int(high[1])), image
+
+
+def _overlap(a: Box, mask_a: BoolArray, b: Box, mask_b: BoolArray) -> int:
+    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    if x0 >= x1 or y0 >= y1:
+        return 0
+    part_a = mask_a[y0 - a[1] : y1 - a[1], x0 - a[0] : x1 - a[0]]
+    part_b = mask_b[y0 - b[1] : y1 - b[1], x0 - b[0] : x1 - b[0]]
+    return int((part_a & part_b).sum())
+
+
+def _traits(
+    planes: FloatArray, transform: Affine, agreement: dense_match.Agreement, source: BoolArray, proposal: Proposal
+) -> dict[str, float]:
+    """Return the numbers that tell a copied region from a natural repetition."""
+    x0, y0, x1, y1 = agreement.box
+    textured = source & agreement.textured
+    part = textured if textured.any() else source
+    residual, variance = agreement.residual[part], agreement.variance[part]
+    gap = np.abs(agreement.shift[source] - np.median(agreement.shift[source]))
+    colour = 0.0
+    for c in (1, 2):
+        plane = np.ascontiguousarray(planes[..., c])
+        other = dense_match.warp(plane, transform, agreement.box)
+        d = cv2.blur(plane[y0:y1, x0:x1] - other, (9, 9))[source]
+        colour += float(np.abs(d).mean())
+    fine_here, fine_there = _fine(agreement.here), _fine(agreement.there)
+    blur = lambda p: cv2.boxFilter(p, -1, (9, 9))
+    va, vb, ab = blur(fine_here**2), blur(fine_there**2), blur(fine_here * fine_there)
+    low = source & (agreement.variance < 16) & (agreement.variance > 0.3)
+    def pooled(m: BoolArray) -> float:
+        return float(ab[m].sum() / (np.sqrt(max(0.0, float(va[m].sum() * vb[m].sum()))) + 1e-3)) if m.sum() >= 30 else float("nan")
+    radius = int(np.clip(0.25 * np.sqrt(source.sum()), 3, 40))
+    x, y, w, h = cv2.boundingRect(source.astype(np.uint8))
+    sub = np.pad(source[y : y + h, x : x + w].astype(np.uint8), radius + 1)
+    closed = cv2.morphologyEx(sub, cv2.MORPH_CLOSE, dense_match.disk(radius))[radius + 1 : -radius - 1, radius + 1 : -radius - 1] > 0
+    tx = agreement.textured[y : y + h, x : x + w] & closed & agreement.valid[y : y + h, x : x + w]
+    seeds = np.rint(proposal.source).astype(int) - np.array(agreement.box[:2])
+    places = 0
+    if len(seeds) and proposal.places:
+        ok = ((seeds >= 0) & (seeds < np.array(source.shape[::-1]))).all(axis=1)
+        s = seeds[ok]; s = s[source[s[:, 1], s[:, 0]]]
+        places = len(np.unique(s // 4, axis=0))
+    tensor = _tensor(agreement.here, part)
+    mean = cv2.boxFilter(agreement.here, -1, (9, 9))[part]
+    shift = agreement.shift[part]
+    A = np.column_stack([mean - mean.mean(), np.ones(mean.size)])
+    sol = np.array([0.0, np.median(shift)])
+    for _ in range(3):
+        r = shift - A @ sol
+        wt = 1.0 / np.maximum(1.0, np.abs(r) / (1.5 * np.median(np.abs(r)) + 1e-3))
+        sol = np.linalg.lstsq(A * wt[:, None], shift * wt, rcond=None)[0]
+    gain_gap = float(np.median(np.abs(shift - A @ sol)))
+    return dict(
+        area=float(source.sum()), textured=float(textured.sum()), tensor=tensor, gain=float(sol[0]), offset=float(sol[1]), gain_gap=gain_gap,
+        gap_t=float(np.median(np.abs(shift - np.median(shift)))),
+        ratio=float(np.sqrt(residual.sum() / (variance.sum() + 1e-6))), ratio_median=float(np.median(np.sqrt(residual / (variance + 1e-6)))),
+        correlation=float(agreement.correlation[part].mean()), rms=float(np.sqrt(residual.mean())), res_median=float(np.median(residual)), variance=float(variance.mean()),
+        gap50=float(np.median(gap)), colour=colour,
+        fine=pooled(part),
+        solidity=float((tx & source[y : y + h, x : x + w]).sum() / max(1, tx.sum())), places=float(places), inliers=float(proposal.places),
+    )
+
+
+def _tensor(here: FloatArray, part: BoolArray) -> float:
+    gx = np.clip(cv2.Sobel(here, cv2.CV_32F, 1, 0, ksize=3) / 8, -15, 15)[part]
+    gy = np.clip(cv2.Sobel(here, cv2.CV_32F, 0, 1, ksize=3) / 8, -15, 15)[part]
+    return float(np.linalg.eigvalsh(np.array([[np.mean(gx * gx), np.mean(gx * gy)], [np.mean(gx * gy), np.mean(gy * gy)]]))[0])
+
+
+def _fine(plane: FloatArray) -> FloatArray:
+    return np.asarray(plane - cv2.GaussianBlur(plane, (0, 0), 1.5))
