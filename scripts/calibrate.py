@@ -172,8 +172,8 @@ def extract(args: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     done = {json.loads(line)["key"] for line in out.read_text().splitlines()} if out.exists() else set()
     names = tuple(args.detectors.split(",")) if args.detectors else tuple(registry.names())
-    todo = [t for t in tasks(Path(args.manifest), names) if t.key not in done]
-    todo = todo[:: args.every]
+    chosen = list(tasks(Path(args.manifest), names))[:: args.every]
+    todo = [t for t in chosen if t.key not in done]
     with ProcessPoolExecutor(args.workers) as pool, out.open("a") as stream:
         for row in track(pool.map(_safely, todo, chunksize=2), total=len(todo), description="observing"):
             stream.write(json.dumps(row) + "\n")
@@ -273,7 +273,7 @@ def joined(paths: list[str]) -> list[dict[str, Any]]:
 def fit_command(args: argparse.Namespace) -> None:
     rows = joined(args.rows)
     failed = [r for r in rows if "error" in r]
-    rows = [r for r in rows if r.get("scores")]
+    rows = [r for r in rows if "error" not in r and {*r["scores"], *r["cause"]} >= set(registry.names())]
     gate = gates(rows)
     for name in args.exclude:
         gate[name] = (False, args.exclude_why)

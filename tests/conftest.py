@@ -13,15 +13,15 @@ from PIL import Image
 DATA = Path(__file__).parent / "data"
 
 
-def read_photo(name: str) -> np.ndarray:
-    with Image.open(DATA / f"{name}.png") as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
 @pytest.fixture(scope="session")
 def photo() -> Callable[[str], np.ndarray]:
     """(H, W, 3) uint8 pixels of a bundled photograph: `astronaut`, `coffee` or `chelsea`."""
-    return read_photo
+
+    def _read(name: str) -> np.ndarray:
+        with Image.open(DATA / f"{name}.png") as picture:
+            return np.asarray(picture.convert("RGB"))
+
+    return _read
 
 
 @pytest.fixture(scope="session")

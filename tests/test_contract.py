@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import read_photo
 from tamperscope import registry
 from tamperscope.detectors.base import Detector
 from tamperscope.media import open as open_media
 from tamperscope.types import Prediction, Sample
 
+DATA = Path(__file__).parent / "data"
 FAMILIES = {"jpeg_grid", "jpeg_history", "noise", "duplication", "container"}
 
 
@@ -32,7 +33,8 @@ def _png(pixels: np.ndarray, mode: str | None = None) -> bytes:
 
 def _pictures() -> dict[str, bytes | np.ndarray]:
     rng = np.random.default_rng(5)
-    cat, coffee, astronaut = (read_photo(n) for n in ("chelsea", "coffee", "astronaut"))
+    names = ("chelsea", "coffee", "astronaut")
+    cat, coffee, astronaut = (np.asarray(Image.open(DATA / f"{n}.png").convert("RGB")) for n in names)
     ramp = np.linspace(0, 65535, 200 * 300).reshape(200, 300).astype(np.uint16)
     return {
         "1x1": cat[:1, :1],

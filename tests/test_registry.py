@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blur-gap\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[tamperscope.detectors]\nblur_gap = blur_gap:BlurGap\nbad = os:sep\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
     registry._plugins.cache_clear()
     yield
     registry._plugins.cache_clear()
