@@ -289,11 +289,15 @@ def fit_command(args: argparse.Namespace) -> None:
     clean = np.array([not o.forged for o in observed])
     strata = np.array([o.stratum for o in observed])
     chosen: dict[Any, Threshold] = {}
-    table: dict[str, Any] = {"counts": {s: int((clean & (strata == s)).sum()) for s in sorted(set(strata[clean]))}}
+    table: dict[str, Any] = {
+        "counts": {s: int((clean & (strata == s)).sum()) for s in sorted({*strata[clean].tolist()})}
+    }
     print(f"{len(rows)} rows, {len(failed)} failed; pristine {clean.sum()}, forged {(~clean).sum()}")
     for level, rate in fit.NOMINAL.items():
         camera = clean & (strata == "camera")
-        edge = max(fit.threshold(llr[clean], strata[clean], rate), fit.threshold(llr[camera], strata[camera], rate))
+        one = np.zeros(len(llr), int)
+        parts = ((clean, strata), (clean, one), (camera, one))
+        edge = max(fit.threshold(llr[part], names[part].tolist(), rate) for part, names in parts)
         chosen[level] = fit.as_threshold(edge, int((llr[clean] >= edge).sum()), int(clean.sum()))
         shares = {s: round(float(np.mean(llr[clean & (strata == s)] >= edge)), 4) for s in table["counts"]}
         kinds = {k: [v for v, r in zip(llr, rows, strict=True) if r["kind"] == "forged" and r["op"] == k] for k in OPS}

@@ -49,10 +49,23 @@ class Observation:
 
 
 def _edges(scores: Values, bins: int) -> Values:
-    """Return inner bin edges at quantiles of the distinct values' mass; one value is never cut in two."""
-    inner = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1]))
+    """Return inner bin edges at quantiles; one value is never cut in two.
+
+    A detector that mostly finds nothing piles up at its lowest score: that value gets a bin of its own, and the rest
+    are cut by their own quantiles, ten to a bin at least.
+    """
     low = scores.min()
-    return np.asarray(inner[inner > low] if (inner > low).any() else inner[:0], dtype=np.float64)
+    rest = scores[scores > low]
+    if len(rest) == 0:
+        return np.empty(0)
+    if np.mean(scores == low) < 1.0 / bins:
+        rest, inner = scores, bins - 1
+    else:
+        inner = int(np.clip(len(rest) // 10, 1, bins - 1)) - 1
+        low = rest.min()
+    cuts = np.quantile(rest, np.linspace(0, 1, inner + 2)[1:-1])
+    first = np.array([low]) if rest is not scores else np.empty(0)
+    return np.unique(np.concatenate([first, cuts[cuts > low]]))
 
 
 def binned_llr(pristine: Values, forged: Values, edges: Values) -> Values:
