@@ -81,16 +81,17 @@ class CopyMove(Detector):
     def _clones(self, rgb: UInt8Array) -> list[tuple[float, Clone]]:
         """Return (evidence, clone), strongest first, one for each place."""
         planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb).astype(np.float32)
-        gray = np.ascontiguousarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         contrast = 0.005 if gray.size < 500_000 else 0.01
-        proposals, _ = clones.propose_by_keypoints(np.asarray(gray, np.uint8), contrast)
+        proposals, _ = clones.propose_by_keypoints(gray, contrast)
         proposals += clones.propose_by_shifts(gray.astype(np.float32))
         found = []
         for proposal in proposals:
             clone = clones.verify(planes, proposal)
-            if clone is not None and _overlap_share(clone) <= self.max_overlap:
+            clone = clone and _halved(clone, gray.shape)
+            if clone is not None and clone.traits["overlap"] <= self.max_overlap:
                 logit = evidence_of(clone)
-                if logit > _SHOWN:
+                if logit > _SHOWN and not (logit > 0 and _periodic(gray, clone)):
                     found.append((logit, clone))
         found.sort(key=lambda item: -item[0])
         return _distinct(found)
@@ -109,8 +110,37 @@ def evidence_of(clone: Clone) -> float:
     return _INTERCEPT + _SIZE * size + _BRIGHTNESS * brightness + _RESIDUE * residue
 
 
-def _overlap_share(clone: Clone) -> float:
-    return clone.traits["overlap"]
+def _periodic(gray: UInt8Array, clone: Clone, window: int = 48, peaks: int = 3) -> bool:
+    """Tell whether the region occurs at `peaks` more places than its own two: then the scene repeats, not an edit."""
+    x0, y0, x1, y1 = clone.box
+    x, y = (x0 + x1) // 2, (y0 + y1) // 2
+    half = min(window, x1 - x0, y1 - y0) // 2
+    patch = gray[max(0, y - half) : y + half, max(0, x - half) : x + half]
+    if min(patch.shape) < 8 or float(patch.std()) < 2.0:
+        return False
+    alike = cv2.matchTemplate(gray, patch, cv2.TM_CCOEFF_NORMED)
+    highest = cv2.dilate(alike, np.ones((half | 1, half | 1), np.uint8))
+    return int(((alike == highest) & (alike > 0.8)).sum()) >= peaks + 2
+
+
+def _halved(clone: Clone, shape: tuple[int, ...]) -> Clone:
+    """Return the clone with one end only where the transform is its own inverse (a half turn, a mirror).
+
+    Such a transform carries each end onto the other, so both were grown as the source.
+    """
+    corners = np.array([[clone.box[0], clone.box[1]], [clone.box[2], clone.box[3]]], dtype=np.float64)
+    back = affine.apply(clone.transform, affine.apply(clone.transform, corners))
+    if np.abs(back - corners).max() > 4.0:
+        return clone
+    rows, cols = np.nonzero(clone.source)
+    points = np.column_stack([cols, rows]) + np.array(clone.box[:2])
+    ahead = (affine.apply(clone.transform, points) - points) @ np.array([1.0, 0.01]) > 0
+    half = np.zeros_like(clone.source)
+    half[rows[ahead], cols[ahead]] = True
+    if not half.any() or half.all():
+        return clone
+    target_box, target = clones.carry(clone.transform, clone.box, half, shape)
+    return replace(clone, source=half, target_box=target_box, target=target, traits={**clone.traits, "overlap": 0.0})
 
 
 def _distinct(found: list[tuple[float, Clone]], limit: int = 6) -> list[tuple[float, Clone]]:

@@ -281,4 +281,4 @@ def _reason(area: Area, origin: str) -> Finding:
         f"spots are among the less noisy half (log10 of the number of false alarms: {area.log10_nfa:.1f})."
     )
     values = {"log10_nfa": area.log10_nfa, "cells": len(area.cells), "red_share": area.red_share}
-    return Finding("noisesniffer.low_noise", text, "warning", values, origin)
+    return Finding("noisesniffer.low_noise", text, "notice", values, origin)

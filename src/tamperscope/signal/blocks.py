@@ -13,14 +13,6 @@ BLOCK = 8
 DCT_MATRIX: FloatArray = dct(np.eye(BLOCK), axis=0, norm="ortho").astype(np.float32)
 _LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)
 
-# Zig-zag order of JPEG: ZIGZAG[k] = (row, column) of the k-th coefficient; k = 0 is DC.
-ZIGZAG: tuple[tuple[int, int], ...] = tuple(
-    sorted(
-        ((r, c) for r in range(BLOCK) for c in range(BLOCK)),
-        key=lambda rc: (rc[0] + rc[1], rc[0] if (rc[0] + rc[1]) % 2 else rc[1]),
-    )
-)
-
 
 def luma(rgb: UInt8Array) -> FloatArray:
     """Return the BT.601 luma of (H, W, 3) pixels as (H, W) float32 in [0, 255], not rounded."""

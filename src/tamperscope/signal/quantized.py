@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from tamperscope.signal.blocks import BLOCK, ZIGZAG, block_dct, luma
+from tamperscope.media.quantization import ZIGZAG
+from tamperscope.signal.blocks import BLOCK, block_dct, luma
 from tamperscope.types import BoolArray, FloatArray, Jpeg, Sample, UInt8Array
 
 # Flat index (8 * row + column) of the k-th coefficient in zig-zag order; 0 is DC.
-ORDER: NDArray[np.intp] = np.array([BLOCK * r + c for r, c in ZIGZAG], dtype=np.intp)
+ORDER: NDArray[np.intp] = np.array(ZIGZAG, dtype=np.intp)
 
 # Rounding R, G, B and then Y to integers between two compressions: variance (.299^2 + .587^2 + .114^2 + 1) / 12.
 ROUNDING_SIGMA = 0.35

@@ -1,0 +1,118 @@
+"""`copy_move` finds planted copies with their transform, and neither foreign pastes nor natural repetition."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from tamperscope import load, media
+from tamperscope.media.recompress import encode_jpeg
+from tamperscope.metrics.functional import auc, counts
+from tamperscope.types import Prediction, Sample
+
+# Centre of the source, centre of the copy, radius: the mission patch, moved onto the grey wall.
+SOURCE, TARGET, RADIUS = (171.0, 391.0), (340.0, 120.0), 44
+
+
+def plant(
+    rgb: np.ndarray, turn: float = 0.0, scale: float = 1.0, mirror: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (forged, mask of the copy, mask of the source)."""
+    source = np.zeros(rgb.shape[:2], np.uint8)
+    cv2.circle(source, (int(SOURCE[0]), int(SOURCE[1])), RADIUS, 1, -1)
+    warp = cv2.getRotationMatrix2D(SOURCE, turn, scale)
+    if mirror:
+        flip = np.array([[-1.0, 0.0, 2 * SOURCE[0]], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        warp = warp @ flip
+    warp[:, 2] += np.subtract(TARGET, SOURCE)
+    size = (rgb.shape[1], rgb.shape[0])
+    copy = cv2.warpAffine(source, warp, size, flags=cv2.INTER_NEAREST).astype(bool)
+    forged = rgb.copy()
+    forged[copy] = cv2.warpAffine(rgb, warp, size, flags=cv2.INTER_CUBIC)[copy]
+    return forged, copy, source.astype(bool)
+
+
+def answer(rgb: np.ndarray, quality: int | None = None) -> Prediction:
+    sample = Sample(rgb) if quality is None else media.open(encode_jpeg(rgb, quality, "4:2:0")).sample
+    return load("copy_move").predict(sample)
+
+
+CASES = {
+    "plain": ({}, None, 0.0, 1.0),
+    "JPEG 80": ({}, 80, 0.0, 1.0),
+    "turned": ({"turn": 20.0}, None, 20.0, 1.0),
+    "turned, JPEG 85": ({"turn": -35.0}, 85, 35.0, 1.0),
+    "scaled": ({"scale": 1.3}, None, 0.0, 1.3),
+    "half turn": ({"turn": 180.0}, None, 180.0, 1.0),
+    "mirrored": ({"mirror": True}, None, None, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_planted_copies_are_found_with_their_transform(photo, name: str) -> None:  # type: ignore[no-untyped-def]
+    options, quality, turn, scale = CASES[name]
+    forged, copy, source = plant(photo("astronaut"), **options)
+    found = answer(forged, quality)
+    assert found.score > 0
+    assert counts(found.heatmap, copy | source).f1 > 0.75
+    assert auc(found.heatmap, copy) > 0.9
+    one, other = found.regions[:2]
+    assert one.values["pair"] == other.values["pair"]
+    assert one.values["scale"] == pytest.approx(scale, abs=0.06)
+    if turn is not None:
+        wrong = (abs(one.values["rotation"]) - turn + 180) % 360 - 180
+        assert abs(wrong) < 2
+    assert one.values["mirrored"] == (name == "mirrored")
+
+
+def test_both_ends_are_told_apart_as_regions(photo) -> None:  # type: ignore[no-untyped-def]
+    forged, copy, source = plant(photo("astronaut"))
+    regions = answer(forged).regions[:2]
+    for truth in (copy, source):
+        ys, xs = np.nonzero(truth)
+        centre = xs.mean(), ys.mean()
+        distance = min(math.dist(centre, ((r.box[0] + r.box[2]) / 2, (r.box[1] + r.box[3]) / 2)) for r in regions)
+        assert distance < 10
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
+@pytest.mark.parametrize("quality", [None, 75])
+def test_untouched_pictures_show_nothing(photo, name: str, quality: int | None) -> None:  # type: ignore[no-untyped-def]
+    found = answer(photo(name), quality)
+    assert found.score <= 0
+    assert not found.regions
+    assert not found.reasons
+    assert found.heatmap.max() <= 0.5
+
+
+def test_a_foreign_paste_is_no_copy(photo) -> None:  # type: ignore[no-untyped-def]
+    """The intervention: the same place is replaced, but by another picture."""
+    rgb = photo("astronaut").copy()
+    _, copy, _ = plant(rgb)
+    ys, xs = np.nonzero(copy)
+    rgb[copy] = photo("coffee")[ys - ys.min() + 120, xs - xs.min() + 200]
+    assert answer(rgb).score <= 0
+
+
+def test_periodic_scenes_are_not_copies(photo) -> None:  # type: ignore[no-untyped-def]
+    tile = photo("coffee")[150:190, 200:260]
+    bricks = np.tile(tile, (8, 6, 1))
+    noisy = bricks + np.random.default_rng(0).normal(0, 3, bricks.shape)
+    found = answer(np.clip(noisy, 0, 255).astype(np.uint8))
+    assert found.score <= 0
+    checkers = (np.indices((256, 256)).sum(0) // 32 % 2 * 255).astype(np.uint8)
+    assert answer(np.repeat(checkers[..., None], 3, 2)).score <= 0
+
+
+def test_large_pictures_are_searched_smaller_and_placed_right(photo) -> None:  # type: ignore[no-untyped-def]
+    forged, copy, source = plant(photo("astronaut"))
+    found = load("copy_move", max_pixels=150_000).predict(Sample(forged))
+    assert found.evidence["searched_at_scale"] < 1
+    assert counts(found.heatmap, copy | source).f1 > 0.7
+    shift = found.regions[0].values
+    expected = np.abs(np.subtract(TARGET, SOURCE))
+    assert abs(shift["shift_x"]) == pytest.approx(expected[0], abs=6)
+    assert abs(shift["shift_y"]) == pytest.approx(expected[1], abs=6)
