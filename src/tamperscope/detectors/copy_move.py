@@ -80,14 +80,14 @@ class CopyMove(Detector):
 
     def _clones(self, rgb: UInt8Array) -> list[tuple[float, Clone]]:
         """Return (evidence, clone), strongest first, one for each place."""
-        planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb).astype(np.float32)
         gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         contrast = 0.005 if gray.size < 500_000 else 0.01
         proposals, _ = clones.propose_by_keypoints(gray, contrast)
-        proposals += clones.propose_by_shifts(gray.astype(np.float32))
+        plane = gray.astype(np.float32)
+        proposals += clones.propose_by_shifts(plane)
         found = []
         for proposal in proposals:
-            clone = clones.verify(planes, proposal)
+            clone = clones.verify(plane, proposal)
             clone = clone and _halved(clone, gray.shape)
             if clone is not None and clone.traits["overlap"] <= self.max_overlap:
                 logit = evidence_of(clone)

@@ -248,9 +248,7 @@ def _refine(matches: Matches, seed: int, alive: BoolArray, tolerance: float) -> 
     reach = tolerance + _GROWTH * np.linalg.norm(matches.target - matches.target[seed], axis=1)
     for limit in (reach, 1.7 * tolerance, tolerance, tolerance, 0.7 * tolerance, 0.5 * tolerance):
         inliers = like & (_gap(transform, matches) < limit)
-        fitted = fit_similarity(
-            matches.source[inliers], matches.target[inliers], mirror, matches.weight[inliers] ** 2
-        )
+        fitted = fit_similarity(matches.source[inliers], matches.target[inliers], mirror, matches.weight[inliers] ** 2)
         if fitted is None or not 0.1 < abs(np.linalg.det(fitted[:, :2])) < 10.0:
             return None
         transform = fitted

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tamperscope.signal import affine, dense_match, keypoints, matching
 from tamperscope.signal.affine import Affine
@@ -63,7 +62,7 @@ def propose_by_keypoints(
     limit: int = 8,
     mirrors: bool = True,
 ) -> tuple[list[Proposal], int]:
-    """Return the similarity transforms that many keypoint matches of `gray` with itself support, and the number of keypoints."""
+    """Return similarity transforms that many keypoint matches of `gray` with itself support, and how many keypoints."""
     points = keypoints.detect(gray, contrast, max_keypoints)
     if len(points) < 4:
         return [], len(points)
@@ -83,7 +82,7 @@ def _matches(points: keypoints.Keypoints, mirror: bool, ratio: float, min_distan
     other = index[row, rank]
     scale = points.size[other] / points.size[row]
     turn = points.angle[other] + points.angle[row] * (1 if mirror else -1)
-    weight = 1.0 - distance[row, rank] / np.maximum(distance[row, rank + 1], 1e-3)
+    weight = (1.0 - distance[row, rank] / np.maximum(distance[row, rank + 1], 1e-3)).astype(np.float32)
     made = affine.Matches(points.xy[row], points.xy[other], scale, turn, np.full(len(row), mirror), weight)
     return made.take((scale > 0.3) & (scale < 3.3))
 
@@ -95,7 +94,9 @@ def propose_by_shifts(gray: FloatArray, limit: int = 12, window: int = 15, min_a
     for dx, dy, _ in self_shifts(detail, limit):
         points = _resembling(detail, dx, dy, window, min_area)
         if len(points):
-            found.append(Proposal(np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]), points, points + (dx, dy)))
+            found.append(
+                Proposal(np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]), points, points + np.array([dx, dy], np.float32))
+            )
     return found
 
 
@@ -117,16 +118,15 @@ def _resembling(detail: FloatArray, dx: int, dy: int, window: int, min_area: int
     return np.column_stack([columns[::step] + x + x0, rows[::step] + y]).astype(np.float32)
 
 
-def verify(planes: FloatArray, proposal: Proposal, min_distance: float = 16.0, min_area: int = 150) -> Clone | None:
+def verify(gray: FloatArray, proposal: Proposal, min_distance: float = 16.0, min_area: int = 150) -> Clone | None:
     """Return the region on which the picture agrees with itself under the proposal, or None.
 
     Args:
-        planes: (H, W, 3) float32 luma and two colour differences.
+        gray: (H, W) float32 luma.
         proposal: Transform to check.
         min_distance: A pixel nearer to its own image than this says nothing.
         min_area: Smallest region in pixels.
     """
-    gray = np.ascontiguousarray(planes[..., 0])
     proposal = _downwards(proposal)
     box = _search_box(proposal, gray.shape)
     transform = _best_transform(gray, proposal, box)
@@ -140,7 +140,7 @@ def verify(planes: FloatArray, proposal: Proposal, min_distance: float = 16.0, m
         better = dense_match.region(again, proposal.source, min_area)
         if better is not None and _quality(again, better) > _quality(agreement, source):
             transform, agreement, source = refined, again, better
-    traits = _traits(planes, transform, agreement, source, proposal)
+    traits = _traits(agreement, source, proposal)
     return _clone(transform, agreement.box, source, gray.shape, traits)
 
 
@@ -170,14 +170,12 @@ def _best_transform(gray: FloatArray, proposal: Proposal, box: Box) -> Affine:
     options = [proposal.transform, *_variants(gray, proposal, box)]
     at = np.rint(proposal.source).astype(int) - np.array(box[:2])
     at = np.clip(at, 0, np.array([box[2] - box[0], box[3] - box[1]]) - 1)
-    scores = [
-        float(np.mean(dense_match.compare(gray, t, box, 0.0).correlation[at[:, 1], at[:, 0]])) for t in options
-    ]
+    scores = [float(np.mean(dense_match.compare(gray, t, box, 0.0).correlation[at[:, 1], at[:, 0]])) for t in options]
     return options[int(np.argmax(scores))]
 
 
 def _variants(gray: FloatArray, proposal: Proposal, box: Box) -> list[Affine]:
-    """Return near transforms: whole pixels and quarter turns, the affine fit, and what correlates best around the inliers."""
+    """Return near transforms: whole pixels and quarter turns, the affine fit, and the best around the inliers."""
     found = []
     for whole in _WHOLE_TURNS:
         if np.abs(whole - proposal.transform[:, :2]).max() < 0.1:
@@ -208,7 +206,8 @@ def _refine(gray: FloatArray, transform: Affine, box: Box, source: BoolArray) ->
     x0, y0 = box[0] + x, box[1] + y
     start = transform.copy()
     start[:, 2] = affine.apply(transform, np.array([[x0, y0]]))[0]
-    mask = cv2.warpAffine(source[y : y + h, x : x + w].astype(np.uint8), start, gray.shape[::-1], flags=cv2.INTER_NEAREST)
+    inner = source[y : y + h, x : x + w].astype(np.uint8)
+    mask = cv2.warpAffine(inner, start, gray.shape[::-1], flags=cv2.INTER_NEAREST)
     template = np.ascontiguousarray(gray[y0 : y0 + h, x0 : x0 + w])
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 1e-4)
     try:
@@ -227,9 +226,7 @@ def _quality(agreement: dense_match.Agreement, source: BoolArray) -> float:
     return float((2 * agreement.variance - agreement.residual)[part].sum())
 
 
-def _clone(
-    transform: Affine, box: Box, source: BoolArray, shape: tuple[int, ...], traits: dict[str, float]
-) -> Clone:
+def _clone(transform: Affine, box: Box, source: BoolArray, shape: tuple[int, ...], traits: dict[str, float]) -> Clone:
     x, y, w, h = cv2.boundingRect(source.astype(np.uint8))
     tight = source[y : y + h, x : x + w]
     placed = (box[0] + x, box[1] + y, box[0] + x + w, box[1] + y + h)
@@ -260,64 +257,40 @@ def _overlap(a: Box, mask_a: BoolArray, b: Box, mask_b: BoolArray) -> int:
     return int((part_a & part_b).sum())
 
 
-def _traits(
-    planes: FloatArray, transform: Affine, agreement: dense_match.Agreement, source: BoolArray, proposal: Proposal
-) -> dict[str, float]:
-    """Return the numbers that tell a copied region from a natural repetition."""
-    x0, y0, x1, y1 = agreement.box
+def _traits(agreement: dense_match.Agreement, source: BoolArray, proposal: Proposal) -> dict[str, float]:
+    """Return the numbers that tell a copied region from a natural repetition.
+
+    `textured` counts pixels with texture, `gain_gap` is the median deviation of the brightness difference from a line
+    over brightness, `tensor` the smaller eigenvalue of the structure tensor, `res_median` the median variance of
+    what is left after subtraction, `correlation` the mean correlation, `places` the keypoint places in support.
+    """
     textured = source & agreement.textured
     part = textured if textured.any() else source
-    residual, variance = agreement.residual[part], agreement.variance[part]
-    gap = np.abs(agreement.shift[source] - np.median(agreement.shift[source]))
-    colour = 0.0
-    for c in (1, 2):
-        plane = np.ascontiguousarray(planes[..., c])
-        other = dense_match.warp(plane, transform, agreement.box)
-        d = cv2.blur(plane[y0:y1, x0:x1] - other, (9, 9))[source]
-        colour += float(np.abs(d).mean())
-    fine_here, fine_there = _fine(agreement.here), _fine(agreement.there)
-    blur = lambda p: cv2.boxFilter(p, -1, (9, 9))
-    va, vb, ab = blur(fine_here**2), blur(fine_there**2), blur(fine_here * fine_there)
-    low = source & (agreement.variance < 16) & (agreement.variance > 0.3)
-    def pooled(m: BoolArray) -> float:
-        return float(ab[m].sum() / (np.sqrt(max(0.0, float(va[m].sum() * vb[m].sum()))) + 1e-3)) if m.sum() >= 30 else float("nan")
-    radius = int(np.clip(0.25 * np.sqrt(source.sum()), 3, 40))
-    x, y, w, h = cv2.boundingRect(source.astype(np.uint8))
-    sub = np.pad(source[y : y + h, x : x + w].astype(np.uint8), radius + 1)
-    closed = cv2.morphologyEx(sub, cv2.MORPH_CLOSE, dense_match.disk(radius))[radius + 1 : -radius - 1, radius + 1 : -radius - 1] > 0
-    tx = agreement.textured[y : y + h, x : x + w] & closed & agreement.valid[y : y + h, x : x + w]
-    seeds = np.rint(proposal.source).astype(int) - np.array(agreement.box[:2])
-    places = 0
-    if len(seeds) and proposal.places:
-        ok = ((seeds >= 0) & (seeds < np.array(source.shape[::-1]))).all(axis=1)
-        s = seeds[ok]; s = s[source[s[:, 1], s[:, 0]]]
-        places = len(np.unique(s // 4, axis=0))
-    tensor = _tensor(agreement.here, part)
+    return {
+        "textured": float(textured.sum()),
+        "gain_gap": _gain_gap(agreement, part),
+        "tensor": _tensor(agreement.here, part),
+        "res_median": float(np.median(agreement.residual[part])),
+        "correlation": float(agreement.correlation[part].mean()),
+        "places": float(proposal.places),
+    }
+
+
+def _gain_gap(agreement: dense_match.Agreement, part: BoolArray) -> float:
+    """Fit the brightness difference by gain and offset, robustly, and return the median residual in grey levels."""
     mean = cv2.boxFilter(agreement.here, -1, (9, 9))[part]
     shift = agreement.shift[part]
-    A = np.column_stack([mean - mean.mean(), np.ones(mean.size)])
-    sol = np.array([0.0, np.median(shift)])
+    table = np.column_stack([mean - mean.mean(), np.ones(mean.size)])
+    line = np.array([0.0, np.median(shift)])
     for _ in range(3):
-        r = shift - A @ sol
-        wt = 1.0 / np.maximum(1.0, np.abs(r) / (1.5 * np.median(np.abs(r)) + 1e-3))
-        sol = np.linalg.lstsq(A * wt[:, None], shift * wt, rcond=None)[0]
-    gain_gap = float(np.median(np.abs(shift - A @ sol)))
-    return dict(
-        area=float(source.sum()), textured=float(textured.sum()), tensor=tensor, gain=float(sol[0]), offset=float(sol[1]), gain_gap=gain_gap,
-        gap_t=float(np.median(np.abs(shift - np.median(shift)))),
-        ratio=float(np.sqrt(residual.sum() / (variance.sum() + 1e-6))), ratio_median=float(np.median(np.sqrt(residual / (variance + 1e-6)))),
-        correlation=float(agreement.correlation[part].mean()), rms=float(np.sqrt(residual.mean())), res_median=float(np.median(residual)), variance=float(variance.mean()),
-        gap50=float(np.median(gap)), colour=colour,
-        fine=pooled(part),
-        solidity=float((tx & source[y : y + h, x : x + w]).sum() / max(1, tx.sum())), places=float(places), inliers=float(proposal.places),
-    )
+        residual = shift - table @ line
+        weight = 1.0 / np.maximum(1.0, np.abs(residual) / (1.5 * np.median(np.abs(residual)) + 1e-3))
+        line = np.linalg.lstsq(table * weight[:, None], shift * weight, rcond=None)[0]
+    return float(np.median(np.abs(shift - table @ line)))
 
 
 def _tensor(here: FloatArray, part: BoolArray) -> float:
-    gx = np.clip(cv2.Sobel(here, cv2.CV_32F, 1, 0, ksize=3) / 8, -15, 15)[part]
-    gy = np.clip(cv2.Sobel(here, cv2.CV_32F, 0, 1, ksize=3) / 8, -15, 15)[part]
-    return float(np.linalg.eigvalsh(np.array([[np.mean(gx * gx), np.mean(gx * gy)], [np.mean(gx * gy), np.mean(gy * gy)]]))[0])
-
-
-def _fine(plane: FloatArray) -> FloatArray:
-    return np.asarray(plane - cv2.GaussianBlur(plane, (0, 0), 1.5))
+    """Return the smaller eigenvalue of the mean structure tensor: 0 where all edges run one way."""
+    gx, gy = (np.clip(cv2.Sobel(here, cv2.CV_32F, *order, ksize=3) / 8, -15, 15)[part] for order in ((1, 0), (0, 1)))
+    mixed = np.mean(gx * gy)
+    return float(np.linalg.eigvalsh(np.array([[np.mean(gx * gx), mixed], [mixed, np.mean(gy * gy)]]))[0])

@@ -49,13 +49,14 @@ class Agreement:
         return np.asarray(self.variance > _TEXTURE)
 
 
-def warp(plane: NDArray[np.generic], transform: Affine, box: Box, interpolation: int = cv2.INTER_CUBIC) -> FloatArray:
+def warp(plane: FloatArray, transform: Affine, box: Box, interpolation: int = cv2.INTER_CUBIC) -> FloatArray:
     """Return `plane` at the images of the box's pixels: out(x, y) = plane(transform(x + x0, y + y0))."""
     x0, y0, x1, y1 = box
     moved = transform.copy()
     moved[:, 2] = apply(transform, np.array([[x0, y0]]))[0]
     flags = interpolation | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(plane, moved, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    out = cv2.warpAffine(plane, moved, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(out, dtype=np.float32)
 
 
 def compare(gray: FloatArray, transform: Affine, box: Box, min_distance: float) -> Agreement:
@@ -117,6 +118,7 @@ def region(agreement: Agreement, seeds: FloatArray, min_area: int) -> BoolArray 
 
 
 def disk(radius: int) -> NDArray[np.uint8]:
+    """Return a round structuring element of the given radius."""
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
 
 
@@ -142,8 +144,8 @@ def _let_out(mask: BoolArray, agreement: Agreement, steps: int = WINDOW // 2 + 1
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     for _ in range(steps):
         grown = cv2.dilate(grown, cross) & (fits | mask).astype(np.uint8)
-    grown = cv2.morphologyEx(grown, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return fill_holes((grown > 0) | mask)
+    opened = cv2.morphologyEx(grown, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return fill_holes((opened > 0) | mask)
 
 
 def fill_holes(mask: BoolArray) -> BoolArray:

@@ -63,7 +63,7 @@ def detect(
         upsample: Enlarge the picture so many times first; positions and sizes are in pixels of `gray` all the same.
         strip: Rows of a strip before enlarging.
     """
-    sift = cv2.SIFT_create(nfeatures=0, contrastThreshold=contrast, edgeThreshold=15)
+    sift = cv2.SIFT.create(nfeatures=0, contrastThreshold=contrast, edgeThreshold=15)
     margin, height = 96, gray.shape[0]
     parts = []
     for top in range(0, height, strip):
@@ -79,7 +79,8 @@ def detect(
 
 def _detect_part(sift: cv2.SIFT, gray: NDArray[np.uint8], upsample: int, top: int) -> Keypoints:
     if upsample > 1:
-        gray = cv2.resize(gray, None, fx=upsample, fy=upsample, interpolation=cv2.INTER_CUBIC)
+        enlarged = cv2.resize(gray, None, fx=upsample, fy=upsample, interpolation=cv2.INTER_CUBIC)
+        gray = np.asarray(enlarged, dtype=np.uint8)
     points, raw = sift.detectAndCompute(gray, None)
     if not points or raw is None:
         return _empty()
