@@ -33,9 +33,10 @@ from tamperscope.media.recompress import encode_jpeg
 from tamperscope.metrics import functional as metrics
 from tamperscope.ops import forge
 from tamperscope.report.fields import quantized
-from tamperscope.types import Sample
+from tamperscope.types import Prediction, Sample
 from tamperscope.verdict import fit
 from tamperscope.verdict.card import CalibrationCard, Curve, Threshold
+from tamperscope.verdict.fusion import fuse_maps
 
 CARD = Path(__file__).parents[1] / "src/tamperscope/weights/calibration.json"
 GRID = 64
@@ -212,17 +213,35 @@ def fit_card(rows: list[dict[str, Any]], gate: dict[str, tuple[bool, str]]) -> C
         family = registry.load(name).family
         draft = fit.fit_curve(observed, name, family, *gate[name], [0.0, 0.0])
         curves[name] = draft.model_copy(update={"heat_llr": tuple(np.round(_heat(rows, name, draft), 4).tolist())})
-    area = float(np.mean([_unpack(r["mask"]).mean() for r in rows if "mask" in r]))
     blank = Threshold(llr=0.0, false_alarm_rate=0.0, low=0.0, high=1.0)
     card = CalibrationCard(
         population="",
         detectors=curves,
         weights={},
         intercept=0.0,
-        pixel_prior=round(math.log(area / (1 - area)), 4),
+        pixel_prior=0.0,
         thresholds=dict.fromkeys(fit.NOMINAL, blank),
     )
-    return fit.with_weights(card, observed)
+    card = fit.with_weights(card, observed)
+    return card.model_copy(update={"pixel_prior": best_prior(rows, card)})
+
+
+def best_prior(rows: list[dict[str, Any]], card: CalibrationCard) -> float:
+    """Return the log odds at which the fused maps of the forgeries reach the highest mean F1 at 0.5."""
+    choices = np.arange(-4.0, 0.25, 0.25)
+    totals = np.zeros(len(choices))
+    for row in rows:
+        if row["kind"] != "forged":
+            continue
+        predictions = [Prediction(name, (1, 1), score) for name, score in row["scores"].items()]
+        worth = {p.detector: c for p in predictions if (c := card.calibrate(p)) is not None}
+        fused = fuse_maps({n: _unpack(m).reshape(GRID, GRID) for n, m in row["maps"].items()}, worth, card)
+        mask = _unpack(row["mask"]).astype(bool)
+        if fused is None or not mask.any():
+            continue
+        odds = np.log(fused.ravel() / (1 - fused.ravel()))
+        totals += [metrics.counts(odds, mask, -choice).f1 for choice in choices]
+    return float(choices[int(totals.argmax())])
 
 
 def _blob() -> np.ndarray:

@@ -94,7 +94,7 @@ class CalibrationCard(_Frozen):
         detectors: Curves by detector.
         weights: By trace family.
         intercept: Added to the weighted sum.
-        pixel_prior: Log odds of a forged pixel before any evidence.
+        pixel_prior: Log odds added to each pixel's evidence; set where the maps of forgeries reach their best F1.
         thresholds: By level, all but `no_evidence`.
         provenance: Sources, licences, counts, seed and the command that made it.
     """

@@ -127,8 +127,8 @@ def fuse_maps(
     """Return the fused (H, W) float32 map in [0, 1], or None when no counting detector has a map.
 
     Each quantized heatmap becomes a per-pixel log-likelihood ratio, scaled by how probable the detector's picture-level
-    score makes a forgery at all; the strongest of a family counts, families add, and 0.5 is where a pixel is more
-    probably forged than not.
+    score makes a forgery at all; the strongest of a family counts, families add, and 0.5 is where
+    the fused maps of the calibration's forgeries reach their highest mean F1.
 
     Args:
         maps: By detector, (H, W) uint8, 255 = heat 1.
