@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tamperscope.media.recompress import decode_jpeg, encode_jpeg, encode_with_t
 from tamperscope.types import Prediction, Sample
 
 
-@lru_cache(maxsize=None)
+@cache
 def predict(sample: Sample) -> Prediction:
     return load("dq").predict(sample)
 
@@ -26,7 +26,7 @@ def area_under_curve(prediction: Prediction, mask: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def sets(photo):  # type: ignore[no-untyped-def]
-    @lru_cache(maxsize=None)
+    @cache
     def build(first: int, last: int, subsampling: str = "4:4:4") -> list[Case]:
         return cases(photo, first, last, subsampling)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ from tamperscope.media.recompress import decode_jpeg, encode_jpeg
 from tamperscope.types import Prediction, Sample
 
 
-@lru_cache(maxsize=None)
+@cache
 def predict(sample: Sample) -> Prediction:
     return load("jpeg_ghost").predict(sample)
 
 
 @pytest.fixture(scope="module")
 def sets(photo):  # type: ignore[no-untyped-def]
-    @lru_cache(maxsize=None)
+    @cache
     def build(first: int, last: int) -> list[Case]:
         return cases(photo, first, last)
 

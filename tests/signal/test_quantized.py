@@ -48,7 +48,7 @@ def test_planes_of_a_file_agree_with_those_of_its_pixels(photo) -> None:  # type
     inside = (decoded.reshape(25, 8, 38, 8, 3).min((1, 3, 4)) > 0) & (
         decoded.reshape(25, 8, 38, 8, 3).max((1, 3, 4)) < 255
     )
-    assert np.abs(own - pixels)[:, inside.ravel()].max() < 2.5
+    assert np.abs(own - pixels)[:, inside.ravel()].max() < 4.01  # a flat block: all 64 pixels rounded alike
     assert np.std((own - pixels)[:, inside.ravel()]) < ROUNDING_SIGMA
     assert np.array_equal(luma_planes(jpeg_sample(data, decoded), 5)[0], own[:5])
 
