@@ -115,8 +115,9 @@ def requantization_energy(planes: FloatArray, tables: FloatArray) -> FloatArray:
         for row, steps in zip(energy, tables, strict=True):
             error = values / steps[:, None]
             error -= np.rint(error)
+            error *= steps[:, None]
             np.multiply(error, error, out=error)
-            row[part] = (steps * steps / np.float32(64)) @ error
+            row[part] = error.sum(axis=0) / np.float32(64)
     return energy
 
 
@@ -135,7 +136,6 @@ def requantization_trace(planes: FloatArray, tables: FloatArray) -> tuple[FloatA
     """
     sums = np.empty((len(tables), planes.shape[1]), np.float32)
     counts = np.empty(sums.shape, np.uint8)
-    ones = np.ones(len(planes), np.float32)
     inverse = (1 / tables).astype(np.float32)
     for part, values in _parts(planes):
         error, level = np.empty_like(values), np.empty_like(values)
@@ -147,8 +147,8 @@ def requantization_trace(planes: FloatArray, tables: FloatArray) -> tuple[FloatA
             np.abs(level, out=level)
             np.minimum(level, 1, out=level)
             error *= level
-            sums[index, part] = 12 * (ones @ error)
-            counts[index, part] = ones @ level
+            sums[index, part] = 12 * error.sum(axis=0)
+            counts[index, part] = level.sum(axis=0)
     return sums, counts
 
 
@@ -232,6 +232,7 @@ def step_models(
     under, over = below((point - 0.5) * step), below((point + 0.5) * step)
     beyond = below((point + 1.5) * step)
     near, far = ndtr((edge - point * step) / sigma), ndtr((edge - (point + 1) * step) / sigma)
+    near = np.where(point == 0, 2 * near - 1, near)  # noise on a zero counts on either side
     double = np.diff(under + (over - under) * near + (beyond - over) * far, axis=2)
     # A little of the mean everywhere keeps empty levels of the reference from counting as impossible.
     single += 0.01 / levels * single.sum(axis=1, keepdims=True) + 1e-9
