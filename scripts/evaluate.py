@@ -64,8 +64,7 @@ def observe(job: tuple[str, manifest.Entry, int | None]) -> dict[str, Any]:
     row |= {"group": entry.source_group, "kind": entry.extra.get("kind", ""), "level": report.verdict.level}
     row["llr"], row["domain"] = report.verdict.llr, entry.image.split("/")[1]
     row["scores"] = {p.detector: p.score for p in report.predictions if p.status == "ok" and p.score is not None}
-    table = report.facts.get("jpeg", {}).get("quantization_tables") if isinstance(report.facts, dict) else None
-    row["table"] = json.dumps(table)[:2000]
+    row["table"] = json.dumps(report.facts.get("jpeg", {}).get("quantization", {}).get("tables"))
     if entry.mask and row["forged"]:
         mask = cv2.imread(str(Path(root) / entry.mask), cv2.IMREAD_GRAYSCALE) > 127
         size = (report.picture.height, report.picture.width)
