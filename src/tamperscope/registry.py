@@ -49,13 +49,9 @@ def names() -> list[str]:
 
 def entries() -> list[Entry]:
     """Return all detectors with their first docstring line, without importing them."""
-    found = {
-        n: Entry(n, _summary(_FOLDER / f"{n}.py"), f"tamperscope.detectors.{n}") for n in _builtin_names()
-    }
+    found = {n: Entry(n, _summary(_FOLDER / f"{n}.py"), f"tamperscope.detectors.{n}") for n in _builtin_names()}
     for name, point in _plugins().items():
-        found.setdefault(
-            name, Entry(name, f"from package {point.dist.name if point.dist else '?'}", point.value)
-        )
+        found.setdefault(name, Entry(name, f"from package {point.dist.name if point.dist else '?'}", point.value))
     return [found[n] for n in sorted(found)]
 
 
@@ -70,9 +66,7 @@ def _detector_class(name: str) -> type[Any]:
             if inspect.isclass(c) and issubclass(c, Detector) and c.__module__ == module.__name__
         ]
         if len(classes) != 1:
-            raise InvalidValueError(
-                f"{module.__name__}: expected one Detector subclass, found {len(classes)}"
-            )
+            raise InvalidValueError(f"{module.__name__}: expected one Detector subclass, found {len(classes)}")
         return classes[0]
     if name in _plugins():
         loaded = _plugins()[name].load()
