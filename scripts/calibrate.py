@@ -44,6 +44,7 @@ MAX_HOST = 1_200_000
 SKIPPED = ("ai_portraits",)  # generated pictures are neither pristine nor locally edited
 DOCUMENTS = "documents"
 OPS = ("splice", "copy_move", "removal")
+A_CONTRARIO = ("zero", "noisesniffer")
 NOT_WEIGHED = {"ela": "a display layer: its contrast follows texture as much as editing"}
 
 
@@ -323,6 +324,9 @@ def fit_command(args: argparse.Namespace) -> None:
         found = {k: round(float(np.mean(np.array(v) >= edge)), 4) for k, v in kinds.items() if v}
         table[level] = {"llr": edge, "false_alarms": shares, "forged_found": found}
         print(f"{level:16s} llr {edge:+.3f}  pristine {chosen[level].false_alarm_rate:.4f}  {shares}\n{'':16s} {found}")
+    for name in A_CONTRARIO:
+        scores = [r["scores"][name] for r in rows if r["kind"] != "forged" and name in r["scores"]]
+        table[f"{name}_alarms"] = {"pristine_and_resaved": len(scores), "with_nfa_below_1": sum(s > 0 for s in scores)}
     table["image_auc"] = round(metrics.auc(llr, ~clean), 4)
     print("image AUC, folds apart:", table["image_auc"])
     if args.table:
