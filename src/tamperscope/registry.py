@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_origin
 
 from tamperscope.errors import InvalidValueError, unknown_name
 
@@ -55,24 +55,25 @@ def entries() -> list[Entry]:
     return [found[n] for n in sorted(found)]
 
 
-def _detector_class(name: str) -> type[Any]:
+def _is_detector(thing: Any) -> bool:
     from tamperscope.detectors.base import Detector
 
+    # Python 3.10 takes a generic alias, such as NDArray[np.uint8], for a class.
+    return inspect.isclass(thing) and get_origin(thing) is None and issubclass(thing, Detector)
+
+
+def _detector_class(name: str) -> type[Any]:
     if name in _builtin_names():
         module = importlib.import_module(f"{_PACKAGE}.{name}")
-        classes = [
-            c
-            for c in vars(module).values()
-            if inspect.isclass(c) and issubclass(c, Detector) and c.__module__ == module.__name__
-        ]
+        classes = [c for c in vars(module).values() if _is_detector(c) and c.__module__ == module.__name__]
         if len(classes) != 1:
             raise InvalidValueError(f"{module.__name__}: expected one Detector subclass, found {len(classes)}")
         return classes[0]
     if name in _plugins():
         loaded = _plugins()[name].load()
-        if not (inspect.isclass(loaded) and issubclass(loaded, Detector)):
+        if not _is_detector(loaded):
             raise InvalidValueError(f"entry point '{name}': expected a Detector subclass, found {loaded!r}")
-        return loaded
+        return cast("type[Any]", loaded)
     raise unknown_name("detector", name, names())
 
 
