@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, cast, get_origin
+from typing import Any, get_origin
 
 from tamperscope.errors import InvalidValueError, unknown_name
 
@@ -62,7 +62,7 @@ def _is_detector(thing: Any) -> bool:
     return inspect.isclass(thing) and get_origin(thing) is None and issubclass(thing, Detector)
 
 
-def _detector_class(name: str) -> type[Any]:
+def _detector_class(name: str) -> Any:
     if name in _builtin_names():
         module = importlib.import_module(f"{_PACKAGE}.{name}")
         classes = [c for c in vars(module).values() if _is_detector(c) and c.__module__ == module.__name__]
@@ -73,7 +73,7 @@ def _detector_class(name: str) -> type[Any]:
         loaded = _plugins()[name].load()
         if not _is_detector(loaded):
             raise InvalidValueError(f"entry point '{name}': expected a Detector subclass, found {loaded!r}")
-        return cast("type[Any]", loaded)
+        return loaded
     raise unknown_name("detector", name, names())
 
 
