@@ -92,6 +92,9 @@ def observe_all(args: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     done = {json.loads(line)["key"] for line in out.read_text().splitlines()} if out.exists() else set()
     entries = [e for e in manifest.read(path) if e.split == args.split and args.under in e.image]
+    if args.held_out_from:
+        used = {json.loads(line)["key"] for line in Path(args.held_out_from).read_text().splitlines()}
+        entries = [e for e in entries if f"{e.image}|pristine" not in used]
     qualities = [None] if args.recompress is None else [None, args.recompress]
     jobs = [(str(path.parent), e, q) for q in qualities for e in entries if f"{e.image}|{q}" not in done]
     with ProcessPoolExecutor(args.workers) as pool, out.open("a") as stream:
@@ -220,6 +223,7 @@ def main() -> None:
     one.add_argument("--manifest", required=True)
     one.add_argument("--split", default="dev")
     one.add_argument("--under", default="", help="only pictures whose path holds this")
+    one.add_argument("--held-out-from", default="", help="rows of a calibration; its pristine files are left out")
     one.add_argument("--recompress", type=int)
     one.add_argument("--out", default="out/dev.jsonl")
     one.add_argument("--workers", type=int, default=2)
