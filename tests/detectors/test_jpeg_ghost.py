@@ -64,11 +64,7 @@ def test_a_small_part_that_bears_the_ghost_is_marked_too(sets) -> None:  # type:
 
 
 def test_pixels_suffice_without_a_jpeg_file(sets) -> None:  # type: ignore[no-untyped-def]
-    found = []
-    for c, rgb in zip(sets(60, 95), sets(60, 95), strict=True):
-        assert c is rgb
-        decoded = Sample(rgb=c.forged.rgb)
-        found.append((predict(decoded), c.mask))
+    found = [(predict(Sample(rgb=c.forged.rgb)), c.mask) for c in sets(60, 95)]
     assert mean_auc(found) >= 0.95
     assert all(p.evidence["last_quality"] is None for p, _ in found)
 
@@ -89,10 +85,12 @@ def test_flat_pictures_are_not_judged() -> None:
     assert "coefficients" in found.cause
 
 
-def test_regions_lie_where_the_map_does(sets) -> None:  # type: ignore[no-untyped-def]
-    c = sets(60, 90)[0]
-    region = predict(c.forged).regions[0]
-    x0, y0, x1, y1 = region.box
-    rows, cols = np.nonzero(c.mask)
-    box = (cols.min(), rows.min(), cols.max() + 1, rows.max() + 1)
-    assert np.abs(np.subtract((x0, y0, x1, y1), box)).max() <= 16
+def test_regions_lie_on_the_paste(sets) -> None:  # type: ignore[no-untyped-def]
+    overlaps = []
+    for c in sets(60, 90):
+        found = np.zeros(c.mask.shape, bool)
+        for region in predict(c.forged).regions:
+            x0, y0, x1, y1 = region.box
+            found[y0:y1, x0:x1] |= region.mask
+        overlaps.append((found & c.mask).sum() / (found | c.mask).sum())
+    assert np.mean(overlaps) >= 0.7
