@@ -11,7 +11,6 @@ from PIL import Image
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.media.quantization import ZIGZAG, ijg_table, nearest_quality
-from tamperscope.signal import blocks
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
 
@@ -59,8 +58,12 @@ def test_one_changed_entry_is_not_exact_but_near() -> None:
     assert not nearest_quality([ijg_table(83, chroma=True), ijg_table(83)]).exact
 
 
-def test_zigzag_is_the_order_of_the_detectors() -> None:
-    assert [(k // 8, k % 8) for k in ZIGZAG] == list(blocks.ZIGZAG)
+def test_zigzag_is_the_order_of_jpeg() -> None:
+    """Each step of T.81, figure A.6, goes along an anti-diagonal or to the next one."""
+    places = [(k // 8, k % 8) for k in ZIGZAG]
+    assert sorted(places) == [(r, c) for r in range(8) for c in range(8)]
+    assert places[:6] == [(0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2)]
+    assert [r + c for r, c in places] == sorted(r + c for r, c in places)
 
 
 def test_wrong_arguments_are_named() -> None:

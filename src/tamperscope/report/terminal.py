@@ -200,11 +200,11 @@ def _row(row: Row) -> tuple[Text, Text, Text, Text]:
 
 def render_many(rows: Iterable[Row], console: Console) -> None:
     """Print one line per file, then the counts by verdict; `~` marks a verdict that re-delivery changes."""
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), expand=False)
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column("verdict", no_wrap=True, min_width=19)
     table.add_column("weight", justify="right", no_wrap=True, min_width=6)
     table.add_column("file", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("says", no_wrap=True, overflow="ellipsis", ratio=2)
+    table.add_column("says", no_wrap=True, overflow="ellipsis", ratio=1)
     counts: dict[str, int] = {}
     for row in rows:
         key = row.verdict.level if isinstance(row, Report) else "error"
