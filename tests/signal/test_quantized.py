@@ -17,7 +17,6 @@ from tamperscope.signal.quantized import (
     magnitude_cdf,
     otsu,
     readable_luma,
-    requantization_energy,
     requantization_trace,
     saturated_share,
     step_models,
@@ -73,29 +72,6 @@ def test_saturated_share_counts_clipped_pixels_and_padding() -> None:
 def test_informative_blocks_have_coefficients_and_room() -> None:
     active, share = np.array([[2, 3, 9]]), np.array([[0, 1 / 8, 0.2]], np.float32)
     assert informative(active, share).tolist() == [[False, True, False]]
-
-
-def test_energy_is_what_saving_again_changes(photo) -> None:  # type: ignore[no-untyped-def]
-    rgb = photo("chelsea")[:296, :448]
-    grey = np.repeat(rgb[..., :1] // 2 + 50, 3, axis=2)  # far from clipping
-    planes, (rows, cols) = luma_planes(Sample(rgb=grey))
-    for quality in (60, 80, 92):
-        again = recompress(grey, quality)[..., 0].astype(float)
-        measured = ((again - grey[..., 0]) ** 2).reshape(rows, 8, cols, 8).mean((1, 3)).ravel()
-        energy = requantization_energy(planes, tables(quality))[0]
-        assert np.corrcoef(measured, energy)[0, 1] > 0.99
-        # decoding rounds the pixels, which adds at most its variance of 1/12 and some interaction
-        assert energy.mean() == pytest.approx(measured.mean(), abs=0.1)
-
-
-def test_energy_matches_brute_force_and_is_zero_on_the_own_lattice(rng) -> None:  # type: ignore[no-untyped-def]
-    values = rng.laplace(0, 30, (64, 1500)).astype(np.float32)
-    steps = tables(55, 75)
-    brute = [((values - np.rint(values / s[:, None]) * s[:, None]) ** 2).mean(axis=0) for s in steps]
-    assert np.allclose(requantization_energy(values, steps), brute, rtol=1e-3, atol=1e-3)
-    own = (np.rint(values / steps[1][:, None]) * steps[1][:, None]).astype(np.float32)
-    assert not requantization_energy(own, steps[1:]).any()
-    assert requantization_energy(own, steps[:1]).all()
 
 
 def test_trace_matches_brute_force(rng) -> None:  # type: ignore[no-untyped-def]

@@ -12,7 +12,9 @@ double, so a picture that was merely saved twice stays quiet; one that shows no 
 
 Limits. The first compression must have been coarser than the last (q1 > q2): for q1 < q2 hardly a trace is left.
 The grids must agree: the picture was not cropped or resized in between. Pasted JPEG content on the same grid with the
-same history is invisible. The map marks what was compressed once, even where that is the larger part.
+same history is invisible. The map marks what was compressed once, even where that is the larger part; a double part
+of about a tenth of the picture mostly goes unnoticed. Where q1 was finer than q2 and a first save is found all the
+same, a picture that was merely saved twice can reach the decision level.
 
 Sources. Z. Lin, J. He, X. Tang, C.-K. Tang, Pattern Recognition 42, 2009 (mapping and posterior); T. Bianchi,
 A. De Rosa, A. Piva, ICASSP 2011 (shifted reference histogram, mixture, rounding error). Departures: the second law is

@@ -36,9 +36,11 @@ def nearest(
     index = np.zeros((n, count), dtype=np.intp)
     value = np.full((n, count), -np.inf, dtype=np.float32)
     norms = np.einsum("ij,ij->i", base, base)
+    doubled = queries * np.float32(2.0)
     for low in range(0, n, _BLOCK):
         rows = slice(low, min(n, low + _BLOCK))
-        closeness = 2.0 * (queries[rows] @ base.T) - norms
+        closeness: FloatArray = np.matmul(doubled[rows], base.T)
+        closeness -= norms
         _blank_near(closeness, xy[rows], xy, min_distance)
         here = np.arange(closeness.shape[0])
         for k in range(min(count, n)):
@@ -53,9 +55,11 @@ def _blank_near(closeness: FloatArray, points: FloatArray, xy: FloatArray, min_d
     """Set to -inf what lies too near; only the band of rows around the block can."""
     low = int(np.searchsorted(xy[:, 1], points[0, 1] - min_distance))
     high = int(np.searchsorted(xy[:, 1], points[-1, 1] + min_distance, side="right"))
-    gap = points[:, None, :] - xy[None, low:high, :]
-    near = np.einsum("ijk,ijk->ij", gap, gap) < min_distance**2
-    closeness[:, low:high][near] = -np.inf
+    squared = points[:, 0, None] - xy[None, low:high, 0]
+    squared *= squared
+    down = points[:, 1, None] - xy[None, low:high, 1]
+    squared += down * down
+    closeness[:, low:high][squared < min_distance**2] = -np.inf
 
 
 def generalized_ratio(distances: FloatArray, ratio: float) -> BoolArray:

@@ -1,7 +1,7 @@
 """Traces that quantization leaves in the 8 x 8 DCT coefficients of the luma.
 
 Two tools: what a second JPEG compression does to the histogram of a coefficient (`magnitude_cdf`, `step_models`),
-and how far coefficients lie from the multiples of another table (`requantization_energy`, `requantization_trace`).
+and how far coefficients lie from the multiples of another table (`requantization_trace`).
 """
 
 from __future__ import annotations
@@ -96,29 +96,6 @@ def _parts(planes: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
     for start in range(0, planes.shape[1], _CHUNK):
         part = slice(start, min(start + _CHUNK, planes.shape[1]))
         yield part, np.ascontiguousarray(planes[:, part])
-
-
-def requantization_energy(planes: FloatArray, tables: FloatArray) -> FloatArray:
-    """Return the mean square change of each block when its coefficients are quantized again.
-
-    By Parseval this is the mean square difference in pixels after saving again, but for rounding and clipping.
-
-    Args:
-        planes: (64, n) coefficients in zig-zag order.
-        tables: (T, 64) quantization steps in the same order.
-
-    Returns:
-        (T, n) float32, grey levels squared; exactly 0 for a table whose steps divide all coefficients.
-    """
-    energy = np.empty((len(tables), planes.shape[1]), np.float32)
-    for part, values in _parts(planes):
-        for row, steps in zip(energy, tables, strict=True):
-            error = values / steps[:, None]
-            error -= np.rint(error)
-            error *= steps[:, None]
-            np.multiply(error, error, out=error)
-            row[part] = error.sum(axis=0) / np.float32(64)
-    return energy
 
 
 def requantization_trace(planes: FloatArray, tables: FloatArray) -> tuple[FloatArray, UInt8Array]:
