@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Tell whether a picture was altered, where, how, and on what evidence.",
@@ -122,4 +120,7 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    # Our matrices are small: threads of the linear algebra library would cost more than they give.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     app()

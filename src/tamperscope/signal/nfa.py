@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 _LN10 = math.log(10.0)
 
@@ -29,7 +29,8 @@ def log10_binomial_tail(n: int, k: int, p: float) -> float:
     if tail > 1e-280:
         return math.log10(tail)
     # Below the range of doubles: the first term times a series whose ratio falls with every step.
-    first = float(stats.binom.logpmf(k, n, p))
+    choose = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+    first = float(choose) + k * math.log(p) + (n - k) * math.log1p(-p)
     steps = np.arange(k, min(n, k + 4096))
     ratios = (n - steps) / (steps + 1.0) * (p / (1.0 - p))
     series = 1.0 + float(np.cumprod(ratios).sum())
