@@ -17,14 +17,13 @@ import json
 import math
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from rich.progress import track
+import resumable
 
 from tamperscope import media, registry
 from tamperscope.data import manifest
@@ -170,16 +169,9 @@ def tasks(path: Path, detectors: tuple[str, ...]) -> Iterator[Task]:
 
 
 def extract(args: argparse.Namespace) -> None:
-    out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    done = {json.loads(line)["key"] for line in out.read_text().splitlines()} if out.exists() else set()
     names = tuple(args.detectors.split(",")) if args.detectors else tuple(registry.names())
     chosen = list(tasks(Path(args.manifest), names))[:: args.every]
-    todo = [t for t in chosen if t.key not in done]
-    with ProcessPoolExecutor(args.workers) as pool, out.open("a") as stream:
-        for row in track(pool.map(_safely, todo, chunksize=2), total=len(todo), description="observing"):
-            stream.write(json.dumps(row) + "\n")
-            stream.flush()
+    resumable.run([(t.key, t) for t in chosen], _safely, args.out, args.workers, "observing")
 
 
 def _observation(row: dict[str, Any]) -> fit.Observation:
@@ -282,8 +274,7 @@ def joined(paths: list[str]) -> list[dict[str, Any]]:
     """Return the rows of several files, those of one picture made one; the last file's answers hold."""
     rows: dict[str, dict[str, Any]] = {}
     for path in paths:
-        for line in Path(path).read_text().splitlines():
-            row = json.loads(line)
+        for row in resumable.read_rows(path):
             first = rows.setdefault(row["key"], row)
             for part in ("scores", "maps", "cause"):
                 first[part] = {**first.get(part, {}), **row.get(part, {})}

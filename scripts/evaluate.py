@@ -14,14 +14,13 @@ import csv
 import json
 import math
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from rich.progress import track
+import resumable
 
 from tamperscope import media, registry
 from tamperscope.data import manifest
@@ -88,19 +87,14 @@ def _safely(job: tuple[str, manifest.Entry, int | None]) -> dict[str, Any]:
 
 
 def observe_all(args: argparse.Namespace) -> None:
-    path, out = Path(args.manifest), Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    done = {json.loads(line)["key"] for line in out.read_text().splitlines()} if out.exists() else set()
+    path = Path(args.manifest)
     entries = [e for e in manifest.read(path) if e.split == args.split and args.under in e.image]
     if args.held_out_from:
-        used = {json.loads(line)["key"] for line in Path(args.held_out_from).read_text().splitlines()}
+        used = {row["key"] for row in resumable.read_rows(args.held_out_from)}
         entries = [e for e in entries if f"{e.image}|pristine" not in used]
     qualities = [None] if args.recompress is None else [None, args.recompress]
-    jobs = [(str(path.parent), e, q) for q in qualities for e in entries if f"{e.image}|{q}" not in done]
-    with ProcessPoolExecutor(args.workers) as pool, out.open("a") as stream:
-        for row in track(pool.map(_safely, jobs, chunksize=4), total=len(jobs), description="scanning"):
-            stream.write(json.dumps(row) + "\n")
-            stream.flush()
+    jobs = [(f"{e.image}|{q}", (str(path.parent), e, q)) for q in qualities for e in entries]
+    resumable.run(jobs, _safely, args.out, args.workers, "scanning")
 
 
 def _shown(interval: metrics.Interval) -> str:
@@ -186,7 +180,7 @@ def levels(rows: list[dict[str, Any]], quality: int | None) -> dict[str, Any]:
 
 
 def table(args: argparse.Namespace) -> None:
-    rows = [json.loads(line) for line in Path(args.rows).read_text().splitlines()]
+    rows = resumable.read_rows(args.rows)
     failed = [r for r in rows if "error" in r]
     rows = [r for r in rows if "error" not in r]
     qualities = sorted({r["quality"] for r in rows}, key=lambda q: q or 0)

@@ -1,7 +1,7 @@
 """Compares the preview that a camera embeds in a file with the picture itself.
 
 How. Black bars are cut off the thumbnail, the picture is reduced to its size with the filter (area, bilinear, bicubic,
-Lanczos) and the quarter turn that match best, and brightness is fitted by a gain and an offset that outliers do not
+Lanczos) and the quarter turn that match best, and brightness is fitted by a quadratic curve that outliers do not
 move. What differs then by more than noise, sharpening and a shift of half a pixel can explain was changed after
 the thumbnail was made.
 
@@ -23,7 +23,7 @@ from scipy import special
 
 from tamperscope.detectors.base import Detector, Guide, NotApplicable
 from tamperscope.signal.regions import components, from_heatmap
-from tamperscope.types import Finding, FloatArray, Prediction, Sample, UInt8Array
+from tamperscope.types import Finding, FloatArray, Prediction, Sample, Severity, UInt8Array
 
 _FILTERS = {
     "area": cv2.INTER_AREA,
@@ -123,8 +123,8 @@ class Thumbnail(Detector):
             found.append(self._finding("turned", text, "notice", {"quarter_turns": match.turns}))
         return found
 
-    def _finding(self, code: str, text: str, severity: str, values: dict[str, float]) -> Finding:
-        return Finding(f"thumbnail.{code}", text, severity, values, self.name)  # type: ignore[arg-type]
+    def _finding(self, code: str, text: str, severity: Severity, values: dict[str, float]) -> Finding:
+        return Finding(f"thumbnail.{code}", text, severity, values, self.name)
 
 
 def _grey(rgb: UInt8Array) -> FloatArray:

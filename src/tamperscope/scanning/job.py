@@ -15,8 +15,8 @@ from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.media import Limits
 from tamperscope.report import terminal
 from tamperscope.report.files import plain_name, write_atomic
-from tamperscope.report.schema import ErrorReport, Report
-from tamperscope.scanning.ledger import Ledger, Row
+from tamperscope.report.schema import ErrorReport, Report, Row
+from tamperscope.scanning.ledger import Ledger
 from tamperscope.scanning.many import failure, find_files, scan_many
 from tamperscope.scanning.one import Scanner
 

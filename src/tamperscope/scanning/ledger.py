@@ -10,10 +10,9 @@ from pathlib import Path
 
 from tamperscope.errors import InputError
 from tamperscope.report import tables
-from tamperscope.report.schema import EXIT_CODES, ErrorReport, Report
+from tamperscope.report.schema import EXIT_CODES, ErrorReport, Report, Row
 from tamperscope.report.text import formula_safe, safe
 
-Row = Report | ErrorReport
 Key = tuple[str, str]
 
 

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tamperscope.errors import InputError, TamperscopeError
-from tamperscope.report.schema import ErrorReport, Report
+from tamperscope.report.schema import ErrorReport, Row
 from tamperscope.scanning.one import Scanner
 
-Row = Report | ErrorReport
 SUFFIXES = frozenset(
     f".{s}"
     for s in ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "tif", "tiff", "bmp", "gif", "heic", "heif", "avif")

@@ -6,7 +6,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -85,7 +85,7 @@ class Scanner:
             facts=opened.facts,
             findings=[schema.FindingModel.of(f) for f in opened.findings],
             predictions=[self._row(p, verdict, seconds[p.detector]) for p in predictions],
-            verdict=self._verdict(verdict, fused, predictions, trials),
+            verdict=self._verdict(verdict, fused, trials),
             reproduce=self._reproduce(opened),
             limits=LIMITS,
         )
@@ -141,15 +141,9 @@ class Scanner:
             seconds=seconds,
         )
 
-    def _verdict(
-        self,
-        verdict: Verdict,
-        fused: Any,
-        predictions: Iterable[Prediction],
-        trials: list[stability.Trial],
-    ) -> schema.Verdict:
-        found = [] if fused is None else regions.from_heatmap(fused, schema.FUSED)
-        found = found if verdict.level != "no_evidence" else []
+    def _verdict(self, verdict: Verdict, fused: Any, trials: list[stability.Trial]) -> schema.Verdict:
+        quiet = fused is None or verdict.level == "no_evidence"
+        found = [] if quiet else regions.from_heatmap(fused, schema.FUSED)
         probability = None if math.isnan(verdict.llr) else Calibrated(verdict.llr, 0, 0).probability
         changed = any((t.level == "no_evidence") != (verdict.level == "no_evidence") for t in trials)
         return schema.Verdict(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -77,18 +77,11 @@ def decide(predictions: Sequence[Prediction], findings: Iterable[Finding], card:
 
 
 def _not_checked(predictions: Sequence[Prediction], card: CalibrationCard) -> list[tuple[str, str]]:
-    rows = [(p.detector, p.cause) for p in predictions if p.status != "ok"]
-    rows += [
-        (p.detector, f"shown, not weighed: {card.detectors[p.detector].why}")
-        for p in predictions
-        if p.status == "ok" and p.detector in card.detectors and not card.detectors[p.detector].counts
-    ]
-    rows += [
-        (p.detector, "shown, not weighed: uncalibrated")
-        for p in predictions
-        if p.status == "ok" and p.detector not in card.detectors
-    ]
-    return rows
+    silent = [(p.detector, p.cause) for p in predictions if p.status != "ok"]
+    curves = [(p.detector, card.detectors.get(p.detector)) for p in predictions if p.status == "ok"]
+    unweighed = [(name, f"shown, not weighed: {curve.why}") for name, curve in curves if curve and not curve.counts]
+    strangers = [(name, "shown, not weighed: uncalibrated") for name, curve in curves if curve is None]
+    return silent + unweighed + strangers
 
 
 def _weigh(verdict: Verdict, families: Mapping[str, tuple[str, float]], by_name: Mapping[str, Prediction]) -> None:
@@ -110,15 +103,7 @@ def _with_container(verdict: Verdict, findings: list[Finding]) -> Verdict:
             level, declared = floor, True
         if finding.severity == "warning":
             verdict.reasons_for.append(Reason(finding.text, 0.0, finding.origin or finding.code))
-    return Verdict(
-        level,
-        verdict.llr,
-        verdict.calibrated,
-        verdict.reasons_for,
-        verdict.reasons_against,
-        verdict.not_checked,
-        declared,
-    )
+    return replace(verdict, level=level, declared=declared)
 
 
 def fuse_maps(
