@@ -1,16 +1,16 @@
-"""Compares the preview that a camera embeds in a file with the picture itself.
+"""Compares the thumbnail that a camera embeds in a file with the picture itself.
 
-How. Black bars are cut off the thumbnail, the picture is reduced to its size with the filter (area, bilinear, bicubic,
-Lanczos) and the quarter turn that match best, and brightness is fitted by a quadratic curve that outliers do not
-move. What differs then by more than noise, sharpening and a shift of half a pixel can explain was changed after
-the thumbnail was made.
+How. The thumbnail is laid over the picture to subpixels (black bars, the middle only, quarter turns, and the picture as
+a part of what the thumbnail shows are tried), the picture is reduced with the filter that matches best, and brightness,
+colour and sharpness are fitted robustly. What differs then by more than noise and alignment can explain was changed
+after the thumbnail was made.
 
-Limits. Editors that write a new thumbnail leave nothing to find. A crop or another development of the same shot is
-told apart from another picture by its correlation, but a strong global edit can hide a local one. The thumbnail has
-about 160 pixels a row, so small changes do not show.
+Limits. Editors that write a new thumbnail leave nothing to find; nothing smaller than a few thumbnail pixels (about a
+fortieth of the picture's side) shows; a global change of tone is fitted away on purpose, because cameras may take the
+thumbnail before their own processing.
 
 Source. E. Kee, M. Johnson, H. Farid, "Digital image authentication from JPEG headers", TIFS 2011 (thumbnails as
-evidence); the comparison itself is plain registration.
+evidence). Departure: filter, tone and sharpness are nuisances fitted here, not a signature of the camera.
 """
 
 from __future__ import annotations
@@ -19,43 +19,34 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy import special
+from numpy.typing import NDArray
 
 from tamperscope.detectors.base import Detector, Guide, NotApplicable
+from tamperscope.signal import preview
+from tamperscope.signal.affine import Affine
+from tamperscope.signal.blocks import luma
 from tamperscope.signal.regions import components, from_heatmap
-from tamperscope.types import Finding, FloatArray, Prediction, Sample, Severity, UInt8Array
+from tamperscope.types import BoolArray, Finding, FloatArray, Prediction, Region, Sample, Severity, UInt8Array
 
-_FILTERS = {
-    "area": cv2.INTER_AREA,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
-_BLACK = 24  # grey levels: bars are JPEG-coded black
-_NOISE = 10.0  # grey levels of difference that any thumbnail may show
-_SLACK = 0.75  # pixels: misregistration and sharpening grow with the local slope
+_FLAT = 2.0  # grey levels of standard deviation below which a picture shows nothing to compare
+_DARK = 24.0  # luma up to which what lies beside the picture counts as a black bar
 _ASPECT = 0.02
+_CROPPED = 0.9  # a picture with sides shorter than this share of what the thumbnail shows was cropped
+_DIFFERENCE = 20.0  # grey levels by which a place must differ
+_DEVIATION = 5.0  # the same in multiples of what noise and alignment explain
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Match:
-    """The picture brought to the thumbnail's grid.
+    """A registered thumbnail: everything on the pixels of the thumbnail, turned like the picture."""
 
-    Attributes:
-        thumb: (h, w) float32 luma of the thumbnail inside its bars, turned as the picture lies.
-        main: (h, w) float32 luma of the picture at that size.
-        correlation: Normalized cross-correlation of the two.
-        turns: Quarter turns that the thumbnail needed.
-        kernel: Name of the reduction filter.
-        aspect: Width over height of the thumbnail over that of the picture.
-    """
-
-    thumb: FloatArray
-    main: FloatArray
-    correlation: float
-    turns: int
+    turn: int
     kernel: str
-    aspect: float
+    transform: Affine
+    thumbnail: UInt8Array
+    excess: FloatArray
+    covered: BoolArray
+    correlation: float
 
 
 class Thumbnail(Detector):
@@ -63,6 +54,7 @@ class Thumbnail(Detector):
 
     Args:
         other_picture: Correlation below which the thumbnail shows another picture.
+        min_share: Smallest part that counts, as a share of the thumbnail.
     """
 
     family = "container"
@@ -71,125 +63,166 @@ class Thumbnail(Detector):
     guide = Guide(
         looks_at="The small preview that the camera stored inside the file when the photo was taken.",
         how_to_read="Bright areas look different in the preview: they were changed after it was made.",
-        when_it_lies="Another crop, rotation or development of the same shot differs as well; editors renew previews.",
+        when_it_lies="Editors renew previews and leave nothing to see; a strong global edit can hide a local one.",
     )
 
-    def __init__(self, other_picture: float = 0.5) -> None:
+    def __init__(self, other_picture: float = 0.75, min_share: float = 0.0015) -> None:
         self.other_picture = other_picture
+        self.min_share = min_share
 
     def analyze(self, sample: Sample) -> Prediction:
         """Return where preview and picture differ; see `Detector.analyze`."""
-        assert sample.thumbnail is not None
-        thumb = _without_bars(sample.thumbnail)
-        if min(thumb.shape[:2]) < 24:
+        thumbnail = sample.thumbnail
+        assert thumbnail is not None
+        if min(thumbnail.shape[:2]) < 24:
             raise NotApplicable("the embedded thumbnail is too small to compare")
-        match = _best_match(_grey(thumb), sample.rgb)
-        excess = _excess(match)
-        heat = special.expit(4.0 * (excess - 1.5)).astype(np.float32)
-        heatmap = np.clip(cv2.resize(heat, sample.size[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
-        parts = components(excess > 1.5, min_area=max(4, excess.size // 500))
-        share = parts[0].area / excess.size if parts else 0.0
-        score = 100 * share + 20 * max(0.0, 0.95 - match.correlation)
+        if max(float(luma(sample.rgb).std()), float(luma(thumbnail).std())) < _FLAT:
+            raise NotApplicable("neither the picture nor its thumbnail shows anything to compare")
+        match = _match(sample.rgb, thumbnail)
+        same = match.correlation >= self.other_picture
+        least = max(9, int(self.min_share * match.covered.sum()))
+        parts = components(match.excess > 1.0, least) if same else []
+        share = parts[0].area / int(match.covered.sum()) if parts else 0.0
+        heatmap = _heatmap(match, parts, sample.size) if same else np.zeros(sample.size, dtype=np.float32)
+        shown = _shown(match, sample.size)
         return Prediction(
             self.name,
             sample.size,
-            float(score),
-            np.asarray(heatmap, np.float32),
-            regions=from_heatmap(np.asarray(heatmap, np.float32), self.name),
-            reasons=self._reasons(match, share),
+            float(100 * share + 50 * max(0.0, 0.8 - match.correlation)),
+            heatmap,
+            regions=from_heatmap(heatmap, self.name, min_share=0.5 * self.min_share),
+            reasons=self._reasons(match, share, shown),
             evidence={
                 "correlation": match.correlation,
                 "largest_difference_share": share,
                 "filter": match.kernel,
-                "quarter_turns": match.turns,
-                "aspect_ratio_of_ratios": match.aspect,
-                "thumbnail_size": [int(n) for n in sample.thumbnail.shape[1::-1]],
+                "quarter_turns": match.turn,
+                "aspect_ratio_of_ratios": shown.aspect,
+                "side_share_of_thumbnail": shown.side_share,
+                "thumbnail_size": [int(n) for n in thumbnail.shape[1::-1]],
             },
         )
 
-    def _reasons(self, match: _Match, share: float) -> list[Finding]:
-        found = []
+    def _reasons(self, match: _Match, share: float, shown: _Shown) -> list[Finding]:
         if match.correlation < self.other_picture:
             text = f"The embedded thumbnail shows another picture (correlation {match.correlation:.2f})."
-            found.append(self._finding("other_picture", text, "warning", {"correlation": match.correlation}))
-        elif share > 0.01:
+            return [self._finding("other_picture", text, "warning", {"correlation": match.correlation})]
+        found = []
+        if share > 0:
             text = f"A part of {share:.1%} of the picture differs from the embedded thumbnail."
             found.append(self._finding("part_differs", text, "warning", {"share": share}))
-        if abs(match.aspect - 1) > _ASPECT:
-            text = f"The picture's shape differs from its thumbnail's by {abs(match.aspect - 1):.1%}: cropped since."
-            found.append(self._finding("aspect", text, "notice", {"ratio": match.aspect}))
-        if match.turns:
-            text = f"The thumbnail lies turned by {90 * match.turns}° against the picture: one of them was turned."
-            found.append(self._finding("turned", text, "notice", {"quarter_turns": match.turns}))
+        if shown.side_share < _CROPPED:
+            text = f"The picture's sides are {shown.side_share:.0%} of what its thumbnail shows: cropped since."
+            found.append(self._finding("cropped", text, "notice", {"side_share": shown.side_share}))
+        if abs(shown.aspect - 1) > _ASPECT:
+            text = f"The picture's shape differs from its thumbnail's by {abs(shown.aspect - 1):.1%}: cropped since."
+            found.append(self._finding("aspect", text, "notice", {"ratio": shown.aspect}))
+        if match.turn:
+            text = f"The thumbnail lies turned by {90 * match.turn}° against the picture: one of them was turned."
+            found.append(self._finding("turned", text, "notice", {"quarter_turns": match.turn}))
         return found
 
     def _finding(self, code: str, text: str, severity: Severity, values: dict[str, float]) -> Finding:
         return Finding(f"thumbnail.{code}", text, severity, values, self.name)
 
 
-def _grey(rgb: UInt8Array) -> FloatArray:
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32)
-
-
-def _without_bars(thumb: UInt8Array) -> UInt8Array:
-    """Cut black bars that lie on two opposite sides; a dark scene has them on one side or unevenly."""
-    grey = thumb.max(axis=2)
-    box = []
-    for axis in (1, 0):
-        lit = np.nonzero(np.percentile(grey, 98, axis=axis) >= _BLACK)[0]
-        length = grey.shape[1 - axis]
-        first, last = (int(lit[0]), length - 1 - int(lit[-1])) if lit.size else (0, 0)
-        even = min(first, last) >= 2 and abs(first - last) <= 4 and first + last < length / 2
-        box.append(slice(first + 1, length - last - 1) if even else slice(0, length))
-    return thumb[box[0], box[1]]
-
-
-def _best_match(thumb: FloatArray, rgb: UInt8Array) -> _Match:
+def _match(rgb: UInt8Array, thumbnail: UInt8Array) -> _Match:
+    """Register, then choose the filter whose fitted picture correlates best."""
+    reduced = preview.reduce(rgb, thumbnail)
+    found = preview.register(reduced, thumbnail)
+    turned = np.ascontiguousarray(np.rot90(thumbnail, found.turn))
+    factor = (rgb.shape[1] / reduced.shape[1], rgb.shape[0] / reduced.shape[0])
+    transform = preview.scaled(found.transform, factor)
     best: _Match | None = None
-    height, width = rgb.shape[:2]
-    for turns in range(4):
-        turned = np.ascontiguousarray(np.rot90(thumb, turns))
-        h, w = turned.shape
-        aspect = (w / h) / (width / height)
-        middle = _grey(np.asarray(cv2.resize(rgb, (w * 4, h * 4), interpolation=cv2.INTER_AREA), np.uint8))
-        for name, kernel in _FILTERS.items():
-            small = np.asarray(cv2.resize(middle, (w, h), interpolation=kernel), np.float32)
-            found = _Match(turned, small, _correlation(turned, small), turns, name, aspect)
-            # A picture that turns into itself (sky, texture) must not be called turned for a hair.
-            margin = 0.05 if best is not None and turns != best.turns else 0.0
-            if best is None or found.correlation > best.correlation + margin:
-                best = found
+    for kernel in preview.KERNELS:
+        picture, covered = preview.render(reduced, found.transform, turned.shape[:2], kernel)
+        covered = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        if covered.sum() < 64:
+            raise NotApplicable("the thumbnail cannot be laid over the picture")
+        fitted = _fit(picture, turned.astype(np.float32), covered)
+        correlation = preview.correlate(preview.luma_of(fitted), luma(turned), covered)
+        if best is None or correlation > best.correlation:
+            excess = _excess(fitted, turned, covered)
+            best = _Match(found.turn, kernel, transform, turned, excess, covered, correlation)
     assert best is not None
     return best
 
 
-def _correlation(a: FloatArray, b: FloatArray) -> float:
-    x, y = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    # Two flat pictures do not contradict each other.
-    return float((x * y).sum() / scale) if scale > 1e-3 * a.size else 1.0
+def _excess(fitted: FloatArray, thumbnail: UInt8Array, covered: BoolArray) -> FloatArray:
+    """Return the difference in units of what counts: above 1 is a difference."""
+    gap = cv2.blur(fitted - thumbnail.astype(np.float32), (3, 3))
+    size = np.sqrt((gap**2).mean(axis=2))
+    noise = max(1.5, 1.4826 * float(np.median(size[covered])))
+    plane = preview.luma_of(fitted)
+    slope = np.hypot(*(cv2.Sobel(plane, cv2.CV_32F, x, 1 - x, scale=0.125) for x in (1, 0)))
+    tolerance = noise + 0.25 * cv2.dilate(slope, np.ones((3, 3), np.uint8))
+    excess = np.minimum(size / _DIFFERENCE, size / (_DEVIATION * tolerance))
+    return np.asarray(np.where(covered, excess, 0.0), dtype=np.float32)
 
 
-def _excess(match: _Match) -> FloatArray:
-    """Return the difference over what noise, sharpening and misregistration explain; 1 is the edge of explicable."""
-    fitted = _fit_tone(match.main, match.thumb)
-    difference = cv2.GaussianBlur(np.abs(fitted - match.thumb), (0, 0), 1.0)
-    slope = np.hypot(
-        cv2.Sobel(match.thumb, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(match.thumb, cv2.CV_32F, 0, 1, ksize=3)
-    )
-    slope = cv2.dilate(slope / 8.0, np.ones((3, 3), np.uint8))
-    usual = float(np.median(difference))
-    return np.asarray(difference / (_NOISE + 2.0 * usual + _SLACK * 2.0 * slope), np.float32)
+def _heatmap(match: _Match, parts: list[Region], size: tuple[int, int]) -> FloatArray:
+    """Return the map on the picture: 0.5 where the difference counts; specks too small to count stay below."""
+    strong = np.zeros(match.excess.shape, dtype=bool)
+    for part in parts:
+        x0, y0, x1, y1 = part.box
+        strong[y0:y1, x0:x1] |= part.mask if part.mask is not None else True
+    kept = np.where(strong, match.excess, np.minimum(match.excess, 0.95)).astype(np.float32)
+    share = kept**2 / (1.0 + kept**2)
+    return np.clip(preview.to_picture(share, match.transform, size), 0.0, 1.0)
 
 
-def _fit_tone(main: FloatArray, thumb: FloatArray) -> FloatArray:
-    """Fit thumb = a + b main + c main² with weights that fall with the residual (five rounds)."""
-    x = main.ravel().astype(np.float64) / 255.0
-    table = np.stack([np.ones_like(x), x, x * x], axis=1)
-    weight = np.ones_like(x)
-    for _ in range(5):
-        root = np.sqrt(weight)[:, None]
-        coefficients = np.linalg.lstsq(table * root, thumb.ravel() * root[:, 0], rcond=None)[0]
-        residual = np.abs(table @ coefficients - thumb.ravel())
-        weight = 1.0 / (1.0 + (residual / (1.5 * np.median(residual) + 1.0)) ** 2)
-    return np.asarray((table @ coefficients).reshape(main.shape), np.float32)
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Aspect ratio of what the thumbnail shows over the picture's, and the picture's side as a share of it."""
+
+    aspect: float
+    side_share: float
+
+
+def _shown(match: _Match, size: tuple[int, int]) -> _Shown:
+    """Measure what the thumbnail shows: the picture, and what is not black around it."""
+    plane = luma(match.thumbnail)
+    h, w = plane.shape
+    box = preview.picture_box(match.transform, size)
+    x0, y0, x1, y1 = max(0.0, box[0]), max(0.0, box[1]), min(float(w), box[2]), min(float(h), box[3])
+    inside = max(0.0, x1 - x0) * max(0.0, y1 - y0)
+    rows = np.flatnonzero((plane > _DARK).mean(axis=1) > 0.05)
+    columns = np.flatnonzero((plane > _DARK).mean(axis=0) > 0.05)
+    if inside <= 0:
+        return _Shown(1.0, 1.0)
+    if len(rows) and len(columns):
+        x0, y0 = min(x0, float(columns[0])), min(y0, float(rows[0]))
+        x1, y1 = max(x1, columns[-1] + 1.0), max(y1, rows[-1] + 1.0)
+    aspect = (x1 - x0) / (y1 - y0) * size[0] / size[1]
+    return _Shown(float(aspect), float(min(1.0, np.sqrt(inside / ((x1 - x0) * (y1 - y0))))))
+
+
+def _fit(picture: FloatArray, thumbnail: FloatArray, covered: BoolArray) -> FloatArray:
+    """Return the reduced picture with the thumbnail's tone, colour and sharpness, fitted robustly.
+
+    Every channel of the thumbnail is a linear function of the picture's own channel, its luma, the squared luma and two
+    degrees of blur; Huber weights keep edited parts from pulling the fit.
+    """
+    plane = preview.luma_of(picture)
+    soft = cv2.GaussianBlur(plane, (0, 0), 0.8) - plane
+    softer = cv2.GaussianBlur(plane, (0, 0), 1.6) - plane
+    shared = [np.ones_like(plane), plane / 255.0, (plane / 255.0) ** 2, soft / 255.0, softer / 255.0]
+    fitted = np.empty_like(picture)
+    for channel in range(3):
+        design = np.stack([*shared, picture[..., channel] / 255.0], axis=-1)
+        fitted[..., channel] = design @ _robust(design[covered], thumbnail[..., channel][covered])
+    return np.clip(fitted, 0.0, 255.0)
+
+
+def _robust(design: FloatArray, values: FloatArray, rounds: int = 6) -> FloatArray:
+    """Return the Huber regression of `values` on the columns of `design` by damped, reweighted least squares."""
+    a, b = design.astype(np.float64), values.astype(np.float64)
+    weight: NDArray[np.float64] = np.ones(len(b))
+    solution: NDArray[np.floating] = np.zeros(a.shape[1])
+    for _ in range(rounds):
+        gram = (a * weight[:, None]).T @ a + 1e-6 * len(b) * np.eye(a.shape[1])
+        solution = np.linalg.solve(gram, (a * weight[:, None]).T @ b)
+        gap = np.abs(b - a @ solution)
+        limit = 1.345 * max(0.5, 1.4826 * float(np.median(gap)))
+        weight = np.asarray(np.minimum(1.0, limit / np.maximum(gap, 1e-9)), dtype=np.float64)
+    return np.asarray(solution, dtype=np.float32)

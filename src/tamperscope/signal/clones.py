@@ -17,6 +17,7 @@ _WHOLE_TURNS = [
     for f in (1.0, -1.0)
     for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))
 ]
+_CELL = 4  # pixels: resemblance under a shift is looked for in cells of so many
 
 
 def _no_points() -> FloatArray:
@@ -60,15 +61,16 @@ def propose_by_keypoints(
     ratio: float = 0.9,
     min_distance: float = 16.0,
     limit: int = 8,
-    mirrors: bool = True,
+    max_mirrored: int = 4000,
 ) -> tuple[list[Proposal], int]:
     """Return similarity transforms that many keypoint matches of `gray` with itself support, and how many keypoints."""
     points = keypoints.detect(gray, contrast, max_keypoints)
     if len(points) < 4:
         return [], len(points)
     found = [_matches(points, False, ratio, min_distance)]
-    if mirrors:
-        found.append(_matches(points, True, ratio, min_distance))
+    if max_mirrored:
+        few = points.take(keypoints.spread_index(points.xy, points.response, gray.shape[:2], max_mirrored))
+        found.append(_matches(few, True, ratio, min_distance))
     names = affine.Matches.__slots__
     joined = affine.Matches(*(np.concatenate([getattr(m, n) for m in found]) for n in names))
     groups = affine.clusters(joined, limit)
@@ -105,17 +107,20 @@ def _resembling(detail: FloatArray, dx: int, dy: int, window: int, min_area: int
     height, width = detail.shape
     x0, x1 = max(0, -dx), min(width, width - dx)
     product = detail[: height - dy, x0:x1] * detail[dy:, x0 + dx : x1 + dx]
-    alike = (cv2.boxFilter(product, -1, (window, window)) > 0.4).astype(np.uint8)
+    cells = cv2.resize(product, None, fx=1 / _CELL, fy=1 / _CELL, interpolation=cv2.INTER_AREA)
+    alike = (cv2.boxFilter(cells, -1, (window // _CELL, window // _CELL)) > 0.4).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=8)
     if count < 2:
         return _no_points()
     best = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    if stats[best, cv2.CC_STAT_AREA] < min_area:
+    if stats[best, cv2.CC_STAT_AREA] * _CELL**2 < min_area:
         return _no_points()
-    x, y, w, h = stats[best, :4]
-    rows, columns = np.nonzero(labels[y : y + h, x : x + w] == best)
+    rows, columns = (
+        np.minimum(v * _CELL + _CELL // 2, n - 1)
+        for v, n in zip(np.nonzero(labels == best), product.shape, strict=True)
+    )
     step = max(1, len(rows) // 64)
-    return np.column_stack([columns[::step] + x + x0, rows[::step] + y]).astype(np.float32)
+    return np.column_stack([columns[::step] + x0, rows[::step]]).astype(np.float32)
 
 
 def verify(gray: FloatArray, proposal: Proposal, min_distance: float = 16.0, min_area: int = 150) -> Clone | None:
@@ -128,8 +133,8 @@ def verify(gray: FloatArray, proposal: Proposal, min_distance: float = 16.0, min
         min_area: Smallest region in pixels.
     """
     proposal = _downwards(proposal)
-    box = _search_box(proposal, gray.shape)
-    transform = _best_transform(gray, proposal, box)
+    box = _around(proposal.source, gray.shape, 0.4, 48)
+    transform = _best_transform(gray, proposal)
     agreement = dense_match.compare(gray, transform, box, min_distance)
     source = dense_match.region(agreement, proposal.source, min_area)
     if source is None:
@@ -152,21 +157,20 @@ def _downwards(proposal: Proposal) -> Proposal:
     return Proposal(inverse, proposal.target, proposal.source, proposal.places)
 
 
-def _search_box(proposal: Proposal, shape: tuple[int, ...]) -> Box:
-    height, width = shape[:2]
-    if not len(proposal.source):
-        return 0, 0, width, height
-    low, high = proposal.source.min(axis=0), proposal.source.max(axis=0)
-    pad = np.maximum(48, 1.0 * (high - low).max())
+def _around(points: FloatArray, shape: tuple[int, ...], share: float, least: int) -> Box:
+    """Return the box of the points, let out by a share of its longer side and at least `least`, inside the picture."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    pad = max(float(least), share * float((high - low).max()))
     x0, y0 = np.maximum(np.floor(low - pad), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil(high + pad) + 1, (width, height)).astype(int)
+    x1, y1 = np.minimum(np.ceil(high + pad) + 1, shape[1::-1]).astype(int)
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def _best_transform(gray: FloatArray, proposal: Proposal, box: Box) -> Affine:
+def _best_transform(gray: FloatArray, proposal: Proposal) -> Affine:
     """Return the similarity, or a variant of it, whichever agrees best at the inliers."""
     if not proposal.places:
         return proposal.transform
+    box = _around(proposal.source, gray.shape, 0.0, dense_match.WINDOW + 2)
     options = [proposal.transform, *_variants(gray, proposal, box)]
     at = np.rint(proposal.source).astype(int) - np.array(box[:2])
     at = np.clip(at, 0, np.array([box[2] - box[0], box[3] - box[1]]) - 1)
@@ -203,20 +207,21 @@ def _refine(gray: FloatArray, transform: Affine, box: Box, source: BoolArray) ->
     if whole:
         return None
     x, y, w, h = cv2.boundingRect(source.astype(np.uint8))
-    x0, y0 = box[0] + x, box[1] + y
+    part = (box[0] + x, box[1] + y, box[0] + x + w, box[1] + y + h)
+    target_box, mask = carry(transform, part, source[y : y + h, x : x + w], gray.shape)
+    here = np.ascontiguousarray(gray[part[1] : part[3], part[0] : part[2]])
+    there = np.ascontiguousarray(gray[target_box[1] : target_box[3], target_box[0] : target_box[2]])
     start = transform.copy()
-    start[:, 2] = affine.apply(transform, np.array([[x0, y0]]))[0]
-    inner = source[y : y + h, x : x + w].astype(np.uint8)
-    mask = cv2.warpAffine(inner, start, gray.shape[::-1], flags=cv2.INTER_NEAREST)
-    template = np.ascontiguousarray(gray[y0 : y0 + h, x0 : x0 + w])
+    start[:, 2] = affine.apply(transform, np.array([part[:2]]))[0] - np.array(target_box[:2])
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 1e-4)
+    inside = mask.astype(np.uint8)
     try:
-        _, found = cv2.findTransformECC(template, gray, start.astype(np.float32), cv2.MOTION_AFFINE, stop, mask, 3)
+        _, found = cv2.findTransformECC(here, there, start.astype(np.float32), cv2.MOTION_AFFINE, stop, inside, 3)
     except cv2.error:
         return None
     refined = found.astype(np.float64)
-    refined[:, 2] -= refined[:, :2] @ np.array([x0, y0])
-    corners = np.array([[x0, y0], [x0 + w, y0], [x0, y0 + h], [x0 + w, y0 + h]], dtype=np.float64)
+    refined[:, 2] += np.array(target_box[:2]) - refined[:, :2] @ np.array(part[:2])
+    corners = np.array([part[:2], part[2:], (part[0], part[3]), (part[2], part[1])], dtype=np.float64)
     moved = np.abs(affine.apply(refined, corners) - affine.apply(transform, corners)).max()
     return refined if moved < 6.0 else None
 
