@@ -11,7 +11,7 @@ Which end was pasted shows at the outline: around the source the scene goes on, 
 the colour step across the outline is larger there. The map shows the source the less, the clearer that is.
 
 Limits. Copies of flat or very smooth parts cannot be told from chance. Where the outline does not tell, as with a thing
-cut out exactly, both ends are marked. Pictures over 4.5 megapixels are searched at that size.
+cut out exactly, both ends are marked. Pictures over 3.2 megapixels are searched at that size.
 
 Sources. I. Amerini et al., TIFS 6(3), 2011 (SIFT, generalized ratio test, affine RANSAC); D. Cozzolino, G. Poggi,
 L. Verdoliva, TIFS 10(11), 2015 (dense verification). Departures: matches vote by their own scale and angle before any
@@ -21,7 +21,7 @@ sampling; the decision is a logistic regression over three measures, fitted on c
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -53,7 +53,7 @@ class CopyMove(Detector):
         when_it_lies="Identical things (printed patterns, screens, tiles) repeat too; copies of flat areas are missed.",
     )
 
-    def __init__(self, max_pixels: int = 4_500_000, max_overlap: float = 0.15) -> None:
+    def __init__(self, max_pixels: int = 3_200_000, max_overlap: float = 0.15) -> None:
         self.max_pixels = max_pixels
         self.max_overlap = max_overlap
 
@@ -91,10 +91,8 @@ class CopyMove(Detector):
         plane = gray.astype(np.float32)
         proposals += clones.propose_by_shifts(plane)
         found = []
-        for proposal in proposals:
-            clone = clones.verify(plane, proposal)
-            clone = clone and _halved(clone, gray.shape)
-            if clone is not None and clone.traits["overlap"] <= self.max_overlap:
+        for clone in clones.verified(plane, proposals):
+            if clone.traits["overlap"] <= self.max_overlap:
                 logit = evidence_of(clone)
                 if logit > _SHOWN and not (logit > 0 and _periodic(gray, clone)):
                     found.append((logit, clone))
@@ -151,26 +149,6 @@ def _periodic(gray: UInt8Array, clone: Clone, window: int = 48, peaks: int = 3) 
     alike = cv2.matchTemplate(gray, patch, cv2.TM_CCOEFF_NORMED)
     highest = cv2.dilate(alike, np.ones((half | 1, half | 1), np.uint8))
     return int(((alike == highest) & (alike > 0.8)).sum()) >= peaks + 2
-
-
-def _halved(clone: Clone, shape: tuple[int, ...]) -> Clone:
-    """Return the clone with one end only where the transform is its own inverse (a half turn, a mirror).
-
-    Such a transform carries each end onto the other, so both were grown as the source.
-    """
-    corners = np.array([[clone.box[0], clone.box[1]], [clone.box[2], clone.box[3]]], dtype=np.float64)
-    back = affine.apply(clone.transform, affine.apply(clone.transform, corners))
-    if np.abs(back - corners).max() > 4.0:
-        return clone
-    rows, cols = np.nonzero(clone.source)
-    points = np.column_stack([cols, rows]) + np.array(clone.box[:2])
-    ahead = (affine.apply(clone.transform, points) - points) @ np.array([1.0, 0.01]) > 0
-    half = np.zeros_like(clone.source)
-    half[rows[ahead], cols[ahead]] = True
-    if not half.any() or half.all():
-        return clone
-    target_box, target = clones.carry(clone.transform, clone.box, half, shape)
-    return replace(clone, source=half, target_box=target_box, target=target, traits={**clone.traits, "overlap": 0.0})
 
 
 def _distinct(found: list[tuple[float, Clone]], limit: int = 6) -> list[tuple[float, Clone]]:

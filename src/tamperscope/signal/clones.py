@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ _WHOLE_TURNS = [
     for f in (1.0, -1.0)
     for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))
 ]
+_SURROUNDINGS = (0.4, 48)  # a region is searched for around its points: share of their extent, at least pixels
 _CELL = 4  # pixels: resemblance under a shift is looked for in cells of so many
 
 
@@ -57,11 +59,11 @@ class Clone:
 def propose_by_keypoints(
     gray: UInt8Array,
     contrast: float = 0.005,
-    max_keypoints: int = 8000,
+    max_keypoints: int = 6000,
     ratio: float = 0.9,
     min_distance: float = 16.0,
     limit: int = 8,
-    max_mirrored: int = 4000,
+    max_mirrored: int = 3000,
 ) -> tuple[list[Proposal], int]:
     """Return similarity transforms that many keypoint matches of `gray` with itself support, and how many keypoints."""
     points = keypoints.detect(gray, contrast, max_keypoints)
@@ -123,6 +125,29 @@ def _resembling(detail: FloatArray, dx: int, dy: int, window: int, min_area: int
     return np.column_stack([columns[::step] + x0, rows[::step]]).astype(np.float32)
 
 
+def verified(gray: FloatArray, proposals: Sequence[Proposal], budget: float = 2.0) -> Iterator[Clone]:
+    """Yield the regions that hold under a proposal; of plain shifts, those that cost `budget` pictures together.
+
+    A smooth sky resembles itself at many shifts and all over: each check would take the whole picture. Shifts come
+    strongest first; one that asks for more than what is left is passed over.
+
+    Args:
+        gray: (H, W) float32 luma.
+        proposals: Transforms to check.
+        budget: Pictures whose area may be searched for shifts, with their surroundings.
+    """
+    left = budget * gray.size
+    for proposal in proposals:
+        if not proposal.places:
+            x0, y0, x1, y1 = _around(proposal.source, gray.shape, *_SURROUNDINGS)
+            if (x1 - x0) * (y1 - y0) > left:
+                continue
+            left -= (x1 - x0) * (y1 - y0)
+        clone = verify(gray, proposal)
+        if clone is not None:
+            yield _halved(clone, gray.shape)
+
+
 def verify(gray: FloatArray, proposal: Proposal, min_distance: float = 16.0, min_area: int = 150) -> Clone | None:
     """Return the region on which the picture agrees with itself under the proposal, or None.
 
@@ -133,7 +158,7 @@ def verify(gray: FloatArray, proposal: Proposal, min_distance: float = 16.0, min
         min_area: Smallest region in pixels.
     """
     proposal = _downwards(proposal)
-    box = _around(proposal.source, gray.shape, 0.4, 48)
+    box = _around(proposal.source, gray.shape, *_SURROUNDINGS)
     transform = _best_transform(gray, proposal)
     agreement = dense_match.compare(gray, transform, box, min_distance)
     source = dense_match.region(agreement, proposal.source, min_area)
@@ -238,6 +263,26 @@ def _clone(transform: Affine, box: Box, source: BoolArray, shape: tuple[int, ...
     target_box, target = carry(transform, placed, tight, shape)
     traits["overlap"] = _overlap(placed, tight, target_box, target) / max(1, int(tight.sum()))
     return Clone(transform, placed, tight, target_box, target, traits)
+
+
+def _halved(clone: Clone, shape: tuple[int, ...]) -> Clone:
+    """Return the clone with one end only where the transform is its own inverse (a half turn, a mirror).
+
+    Such a transform carries each end onto the other, so both were grown as the source.
+    """
+    corners = np.array([[clone.box[0], clone.box[1]], [clone.box[2], clone.box[3]]], dtype=np.float64)
+    back = affine.apply(clone.transform, affine.apply(clone.transform, corners))
+    if np.abs(back - corners).max() > 4.0:
+        return clone
+    rows, cols = np.nonzero(clone.source)
+    points = np.column_stack([cols, rows]) + np.array(clone.box[:2])
+    ahead = (affine.apply(clone.transform, points) - points) @ np.array([1.0, 0.01]) > 0
+    half = np.zeros_like(clone.source)
+    half[rows[ahead], cols[ahead]] = True
+    if not half.any() or half.all():
+        return clone
+    target_box, target = carry(clone.transform, clone.box, half, shape)
+    return replace(clone, source=half, target_box=target_box, target=target, traits={**clone.traits, "overlap": 0.0})
 
 
 def carry(transform: Affine, box: Box, mask: BoolArray, shape: tuple[int, ...]) -> tuple[Box, BoolArray]:

@@ -7,6 +7,7 @@ that distances are exact in single precision).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +64,11 @@ def detect(
         upsample: Enlarge the picture so many times first; positions and sizes are in pixels of `gray` all the same.
         strip: Rows of a strip before enlarging.
     """
-    sift = cv2.SIFT.create(nfeatures=0, contrastThreshold=contrast, edgeThreshold=15)
     margin, height = 96, gray.shape[0]
+    count = max(1, math.ceil(height / strip))
+    strip = math.ceil(height / count)
+    # Describing costs as much as detecting: what a strip finds beyond its share is dropped before, weakest first.
+    sift = cv2.SIFT.create(nfeatures=limit // count + limit // 2, contrastThreshold=contrast, edgeThreshold=15)
     parts = []
     for top in range(0, height, strip):
         low, high = max(0, top - margin), min(height, top + strip + margin)

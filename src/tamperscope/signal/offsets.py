@@ -60,7 +60,7 @@ def _standardize(z: FloatArray, step: int = 8) -> None:
         for column in range(step):
             part = z[row::step, column::step]
             if part.size:
-                sample = part[:, :: max(1, part.size // 20_000)]
+                sample = part[:, :: max(1, part.size // 5_000)]
                 middle = np.median(sample)
                 part -= middle
                 part /= 1.4826 * np.median(np.abs(sample - middle)) + 1e-6
