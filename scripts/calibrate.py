@@ -29,7 +29,7 @@ from tamperscope import media, registry
 from tamperscope.data import manifest
 from tamperscope.errors import TamperscopeError
 from tamperscope.media.recompress import encode_jpeg
-from tamperscope.metrics import functional as metrics
+from tamperscope.metrics import confusion, intervals, ranking
 from tamperscope.ops import forge
 from tamperscope.report.fields import quantized
 from tamperscope.types import Prediction, Sample
@@ -233,7 +233,7 @@ def best_prior(rows: list[dict[str, Any]], card: CalibrationCard) -> float:
         if fused is None or not mask.any():
             continue
         odds = np.log(fused.ravel() / (1 - fused.ravel()))
-        totals += [metrics.counts(odds, mask, -choice).f1 for choice in choices]
+        totals += [confusion.counts(odds, mask, -choice).f1 for choice in choices]
     return float(choices[int(totals.argmax())])
 
 
@@ -256,9 +256,9 @@ def gates(rows: list[dict[str, Any]]) -> dict[str, tuple[bool, str]]:
             if row["kind"] == "forged" and row["scores"].get(name, -math.inf) > floor and name in row["maps"]:
                 mask = _unpack(row["mask"]).astype(bool)
                 if mask.any() and not mask.all():
-                    gains.append(metrics.auc(_unpack(row["maps"][name]), mask) - metrics.auc(_blob(), mask))
+                    gains.append(ranking.auc(_unpack(row["maps"][name]), mask) - ranking.auc(_blob(), mask))
                     sources.append(row["source"])
-        gain = metrics.bootstrap(gains, sources) if gains else None
+        gain = intervals.bootstrap(gains, sources) if gains else None
         if name in NOT_WEIGHED:
             found[name] = (False, NOT_WEIGHED[name])
         elif gain is None or gain.n < 10:
@@ -318,7 +318,7 @@ def fit_command(args: argparse.Namespace) -> None:
     for name in A_CONTRARIO:
         scores = [r["scores"][name] for r in rows if r["kind"] != "forged" and name in r["scores"]]
         table[f"{name}_alarms"] = {"pristine_and_resaved": len(scores), "with_nfa_below_1": sum(s > 0 for s in scores)}
-    table["image_auc"] = round(metrics.auc(llr, ~clean), 4)
+    table["image_auc"] = round(ranking.auc(llr, ~clean), 4)
     print("image AUC, folds apart:", table["image_auc"])
     if args.table:
         command = "python scripts/calibrate.py fit --rows ROWS --table " + args.table

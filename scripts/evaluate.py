@@ -25,7 +25,7 @@ import resumable
 from tamperscope import media, registry
 from tamperscope.data import manifest
 from tamperscope.media.recompress import encode_jpeg
-from tamperscope.metrics import functional as metrics
+from tamperscope.metrics import confusion, intervals, ranking
 from tamperscope.scanning import Scanner
 from tamperscope.verdict.card import LEVELS, shipped_card
 
@@ -45,12 +45,12 @@ def blob(size: tuple[int, int]) -> np.ndarray:
 
 
 def pixel_scores(heat: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    counts = metrics.counts(heat, mask, 0.5)
+    counts = confusion.counts(heat, mask, 0.5)
     return {
         "f1": counts.f1,
         "iou": counts.iou,
-        "auc": metrics.auc(heat, mask),
-        "best_f1": metrics.best_f1(heat, mask),
+        "auc": ranking.auc(heat, mask),
+        "best_f1": ranking.best_f1(heat, mask),
     }
 
 
@@ -97,22 +97,22 @@ def observe_all(args: argparse.Namespace) -> None:
     resumable.run(jobs, _safely, args.out, args.workers, "scanning")
 
 
-def _shown(interval: metrics.Interval) -> str:
+def _shown(interval: intervals.Interval) -> str:
     return "" if interval.n == 0 else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def _image_auc(rows: list[dict[str, Any]], value: Any) -> metrics.Interval:
+def _image_auc(rows: list[dict[str, Any]], value: Any) -> intervals.Interval:
     pairs = [(value(r), float(r["forged"])) for r in rows]
     kept = [(v, f, r["group"]) for (v, f), r in zip(pairs, rows, strict=True) if v is not None and not math.isnan(v)]
     if len({f for _, f, _ in kept}) < 2:
-        return metrics.bootstrap([])
+        return intervals.bootstrap([])
     table = np.array([[v, f] for v, f, _ in kept])
-    return metrics.bootstrap(
-        table, [g for *_, g in kept], lambda drawn: metrics.auc(drawn[:, 0], drawn[:, 1] > 0.5), rounds=300
+    return intervals.bootstrap(
+        table, [g for *_, g in kept], lambda drawn: ranking.auc(drawn[:, 0], drawn[:, 1] > 0.5), rounds=300
     )
 
 
-def _lookup(rows: list[dict[str, Any]]) -> metrics.Interval:
+def _lookup(rows: list[dict[str, Any]]) -> intervals.Interval:
     """Return the image AUC of a look-up of the quantization table alone, learnt on the other four fifths."""
 
     def fold(row: dict[str, Any]) -> int:
@@ -138,7 +138,7 @@ def _gain(pixel: list[dict[str, Any]], name: str) -> tuple[str, int]:
         return "", 0
     part = [r for r in pixel if r["scores"].get(name) is not None and curve.at(r["scores"][name]).llr > 0]
     gains = [r["pixel"][name]["auc"] - r["pixel"]["centre_blob"]["auc"] for r in part]
-    found = metrics.bootstrap(gains, [r["group"] for r in part], rounds=500)
+    found = intervals.bootstrap(gains, [r["group"] for r in part], rounds=500)
     return _shown(found), found.n
 
 
@@ -153,11 +153,11 @@ def tabulate(rows: list[dict[str, Any]], quality: int | None) -> list[dict[str, 
             part = [r for r in pixel if not kind or r["kind"].startswith(kind)]
             groups = [r["group"] for r in part]
             for metric in PIXEL:
-                found = metrics.bootstrap([r["pixel"][name][metric] for r in part], groups, rounds=500)
+                found = intervals.bootstrap([r["pixel"][name][metric] for r in part], groups, rounds=500)
                 line[f"{kind}{'_' * bool(kind)}pixel_{metric}"] = _shown(found)
         line["gain_over_blob_where_it_speaks"], line["speaks_on"] = _gain(pixel, name)
         score = (lambda r: r["llr"]) if name == "fused" else (lambda r, n=name: r["scores"].get(n))
-        area = metrics.bootstrap([]) if name == "centre_blob" else _image_auc(rows, score)
+        area = intervals.bootstrap([]) if name == "centre_blob" else _image_auc(rows, score)
         line |= {"image_auc": _shown(area), "image_n": area.n}
         table.append(line)
     look = _lookup(rows)
@@ -174,7 +174,7 @@ def levels(rows: list[dict[str, Any]], quality: int | None) -> dict[str, Any]:
         for truth in (False, True):
             part = [r for r in rows if r["forged"] == truth]
             hits = [float(LEVELS.index(r["level"]) >= at) for r in part]
-            share = metrics.bootstrap(hits, [r["group"] for r in part])
+            share = intervals.bootstrap(hits, [r["group"] for r in part])
             found[f"{'forged' if truth else 'pristine'}_{level}_or_above"] = f"{_shown(share)} n={share.n}"
     return found
 

@@ -7,7 +7,7 @@ import pytest
 
 from tamperscope import load
 from tamperscope.media.recompress import recompress
-from tamperscope.metrics.functional import auc
+from tamperscope.metrics.ranking import auc
 from tamperscope.types import Prediction, Sample
 
 SIDE = 144

@@ -10,7 +10,8 @@ import pytest
 
 from tamperscope import load, media
 from tamperscope.media.recompress import encode_jpeg
-from tamperscope.metrics.functional import auc, counts
+from tamperscope.metrics.confusion import counts
+from tamperscope.metrics.ranking import auc
 from tamperscope.types import Prediction, Sample
 
 # Centre of the source, centre of the copy, radius: the mission patch, moved onto the grey wall.

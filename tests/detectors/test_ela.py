@@ -7,7 +7,7 @@ import pytest
 
 from tamperscope import load, media
 from tamperscope.media.recompress import encode_jpeg, recompress
-from tamperscope.metrics.functional import auc
+from tamperscope.metrics.ranking import auc
 from tamperscope.types import Sample
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tamperscope import load, media
 from tamperscope.media.recompress import encode_jpeg, recompress
-from tamperscope.metrics.functional import counts
+from tamperscope.metrics.confusion import counts
 from tamperscope.types import Prediction, Sample
 
 SIDE = 96

@@ -15,7 +15,7 @@ from tamperscope import registry
 from tamperscope.detectors.base import Detector, Guide
 from tamperscope.errors import InputError, UnknownNameError
 from tamperscope.media.recompress import encode_jpeg, recompress
-from tamperscope.metrics import functional as metrics
+from tamperscope.metrics import ranking
 from tamperscope.ops.forge import CopyMove
 from tamperscope.scanning import QUICK, Scanner
 from tamperscope.types import Sample
@@ -34,7 +34,7 @@ def test_a_planted_copy_is_found_and_placed(copied) -> None:  # type: ignore[no-
     report = tamperscope.scan(data, name="copied.jpg")
     assert report.verdict.level in ("suspicious", "strong_evidence")
     assert report.exit_code == 3
-    assert metrics.auc(report.map("fused"), mask) > 0.8
+    assert ranking.auc(report.map("fused"), mask) > 0.8
     assert report.verdict.regions
     assert any("copy_move" in r.origin for r in report.verdict.reasons_for)
 
