@@ -341,6 +341,23 @@ def fit_command(args: argparse.Namespace) -> None:
     print("weights", final.weights, "intercept", final.intercept)
 
 
+def check_command(args: argparse.Namespace) -> None:
+    """Write how often rows that a card's fit did not see reach each level."""
+    card = CalibrationCard.model_validate_json(Path(args.card).read_text())
+    seen = {row["key"] for row in joined(args.seen)}
+    rows = [r for r in joined(args.rows) if "error" not in r and r["key"] not in seen]
+    table: dict[str, Any] = {"command": f"python scripts/calibrate.py check … --table {args.table}"}
+    strata = [r["stratum"] if r["kind"] == "pristine" else r["kind"] for r in rows]
+    llr = np.array([fit.fused_llr(_observation(r), card) for r in rows])
+    for level, threshold in card.thresholds.items():
+        hits = {s: [float(v >= threshold.llr) for v, t in zip(llr, strata, strict=True) if t == s] for s in {*strata}}
+        groups = {s: [r["source"] for r, t in zip(rows, strata, strict=True) if t == s] for s in hits}
+        found = {s: intervals.bootstrap(hits[s], groups[s]) for s in sorted(hits)}
+        table[level] = {s: {"share": i.value, "low": i.low, "high": i.high, "n": i.n} for s, i in found.items()}
+        print(level, {s: f"{i} n={i.n}" for s, i in found.items()})
+    Path(args.table).write_text(json.dumps(table, indent=1) + "\n")
+
+
 def provenance(counts: dict[str, int], failed: list[Any]) -> dict[str, Any]:
     return {
         "made_by": "scripts/calibrate.py extract; scripts/calibrate.py fit",
@@ -378,6 +395,12 @@ def main() -> None:
     two.add_argument("--exclude", nargs="*", default=[], help="detectors that must not count")
     two.add_argument("--exclude-why", default="left out by hand")
     two.set_defaults(run=fit_command)
+    three = verbs.add_parser("check", help="measure a card on rows that its fit did not see")
+    three.add_argument("--card", required=True)
+    three.add_argument("--rows", nargs="+", required=True)
+    three.add_argument("--seen", nargs="+", required=True, help="rows that the card was fitted on")
+    three.add_argument("--table", required=True)
+    three.set_defaults(run=check_command)
     args = parser.parse_args()
     args.run(args)
 
