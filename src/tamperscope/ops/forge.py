@@ -15,12 +15,12 @@ import numpy as np
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.media.recompress import Subsampling, encode_jpeg
+from tamperscope.ops.record import record
 from tamperscope.types import BoolArray, Sample, UInt8Array
 
 
 def _record(sample: Sample, rgb: UInt8Array, mask: BoolArray, op: str, **values: Any) -> Sample:
-    ops = [*sample.meta.get("ops", []), {"op": op, **values}]
-    return sample.with_pixels(rgb, mask=mask, label=None, thumbnail=None, meta={**sample.meta, "ops": ops})
+    return record(sample, sample.with_pixels(rgb, mask=mask, label=None), op, **values)
 
 
 def blob(size: tuple[int, int], share: float, rng: np.random.Generator) -> BoolArray:
