@@ -1,4 +1,4 @@
-"""The command line: `scan`, `detectors`, `doctor`, `schema`."""
+"""The command line: `scan`, `detectors`, `doctor`, `schema`, and the groups of the other files here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from tamperscope.cli import bench, data
+from tamperscope.cli.common import fail
+
 app = typer.Typer(
     help="Tell whether a picture was altered, where, how, and on what evidence.",
     no_args_is_help=True,
@@ -15,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 
 EXIT_CODES = "Exit: 0 no evidence, 1 error, 2 inconclusive, 3 suspicious or stronger; of many files the worst."
 
@@ -92,14 +97,6 @@ def doctor() -> None:
     raise typer.Exit(worst)
 
 
-def fail(error: Exception) -> None:
-    """Say what went wrong on standard error and leave with code 1."""
-    from tamperscope.report.text import safe
-
-    typer.echo(f"error: {safe(str(error), 2000)}", err=True)
-    raise typer.Exit(1)
-
-
 def version(show: bool) -> None:
     """Print the version and leave."""
     if show:
@@ -107,6 +104,9 @@ def version(show: bool) -> None:
 
         typer.echo(f"tamperscope {__version__}")
         raise typer.Exit
+
+
+app.command("evaluate")(bench.evaluate)
 
 
 @app.callback()

@@ -350,7 +350,7 @@ class Report(_Model):
 
     def save_html(self, path: str | Path) -> Path:
         """Write the self-contained HTML report atomically and return its path."""
-        from tamperscope.report.files import write_atomic
+        from tamperscope.files import write_atomic
         from tamperscope.report.html import render_html
 
         return write_atomic(path, render_html(self).encode("utf-8"))

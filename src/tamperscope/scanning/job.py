@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tamperscope.errors import InputError, TamperscopeError
+from tamperscope.files import write_atomic
 from tamperscope.media import Limits
 from tamperscope.report import terminal
-from tamperscope.report.files import plain_name, write_atomic
+from tamperscope.report.files import plain_name
 from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.scanning.ledger import Ledger
 from tamperscope.scanning.many import failure, find_files, scan_many

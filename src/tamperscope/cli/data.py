@@ -1,0 +1,106 @@
+"""`tamperscope data`: list, prepare, convert and examine labelled pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tamperscope.cli.common import fail
+
+app = typer.Typer(help="Labelled pictures: list, prepare, convert and examine them.", no_args_is_help=True)
+
+MANIFEST = "manifest"
+
+
+@app.command("list")
+def list_sources(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the public data sets that can be prepared."""
+    from dataclasses import asdict
+
+    from tamperscope.data import sources
+
+    found = {name: sources.describe(name) for name in sources.names()}
+    if json:
+        import json as codec
+
+        rows = [{"name": name, **asdict(source)} for name, source in found.items()]
+        typer.echo(codec.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    width = max(map(len, found), default=0)
+    for domain in dict.fromkeys(sorted(source.domain for source in found.values())):
+        typer.echo(f"{domain}:")
+        for name, source in found.items():
+            if source.domain == domain:
+                typer.echo(f"  {name:{width}}  {source.size}; {source.licence}")
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="Data set; `tamperscope data list` names them.")],
+    src: Annotated[Path, typer.Option(help="Folder of your copy of it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the manifest and repaired masks.")],
+    mend_polarity: Annotated[
+        bool, typer.Option("--mend-polarity", help="Invert masks that mark more than half of the picture.")
+    ] = False,
+) -> None:
+    """Make a manifest of a public data set: pair files, check sizes, repair masks."""
+    from tamperscope.data import prepare as preparing
+    from tamperscope.errors import TamperscopeError
+    from tamperscope.report.text import safe
+
+    try:
+        summary = preparing.prepare(name, src, out, mend_polarity=mend_polarity)
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    for line in summary.text().splitlines():
+        typer.echo(safe(line, 2000))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="What to convert.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="What to write.")],
+    source_format: Annotated[str, typer.Option("--from", help="Format of IN, or manifest.")] = MANIFEST,
+    target_format: Annotated[str, typer.Option("--to", help="Format of OUT, or manifest.")] = MANIFEST,
+) -> None:
+    """Turn another tool's data set into a manifest (--from), or a manifest into one (--to)."""
+    from tamperscope.data import exchange
+    from tamperscope.errors import InvalidValueError, TamperscopeError
+
+    try:
+        if (source_format == MANIFEST) == (target_format == MANIFEST):
+            known = ", ".join(f"{f.name} ({f.about})" for f in exchange.formats())
+            raise InvalidValueError(f"expected either --from FORMAT or --to FORMAT, one of: {known}")
+        if target_format == MANIFEST:
+            count = exchange.to_manifest(source, target, source_format)
+        else:
+            count = exchange.from_manifest(source, target, target_format)
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    typer.echo(f"{count} pictures in {target}")
+
+
+@app.command()
+def doctor(
+    manifest: Annotated[Path, typer.Argument(help="Manifest (.jsonl), or a folder with a manifest.jsonl.")],
+    html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
+    json: Annotated[str, typer.Option(help="Write the findings as JSON to a file, or - for standard output.")] = "",
+    split: Annotated[str, typer.Option(help="Only entries of this split.")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Examine a manifest and its pictures before anything is trained or measured on them."""
+    from tamperscope.data.doctor import examine
+    from tamperscope.errors import TamperscopeError
+    from tamperscope.files import write_atomic
+
+    try:
+        found = examine(manifest, workers=workers, split=split or None)
+        if html:
+            write_atomic(html, found.html().encode())
+        if json and json != "-":
+            write_atomic(json, found.to_json().encode())
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    typer.echo(found.to_json() if json == "-" else found.text())
