@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from tamperscope.bench.results import Alarms, Comparison, Number, Point, Results, Subject, Tested, Worst
+from tamperscope.bench.results import Alarms, Comparison, LevelShare, Number, Point, Results, Subject, Tested, Worst
 
 HOSTILE = "<script>alert(1)</script>"
 LATEX = r"a_b%&#$^~\{x}|[*]"
@@ -49,6 +49,13 @@ def _alarms(attack: int, subject: str) -> list[Alarms]:
     place = {"test": SET, "attack": POINTS[attack].label, "subject": subject}
     kinds = [("camera", 0.04, 120), ("document", 0.31, 60), (HOSTILE, 0.0, 3)]
     return [Alarms(**place, category=kind, value=v, low=max(v - 0.03, 0.0), high=v + 0.05, n=n) for kind, v, n in kinds]
+
+
+def _levels(attack: int) -> list[LevelShare]:
+    place = {"test": SET, "attack": POINTS[attack].label}
+    steps = [("inconclusive", 0.62, 0.14), ("suspicious", 0.557, 0.011), ("strong_evidence", 0.402, 0.0)]
+    pairs = [(level, label, v) for level, forged, pristine in steps for label, v in ((1, forged), (0, pristine))]
+    return [LevelShare(**place, level=k, label=t, value=v, low=v, high=v + 0.02, n=180 + t) for k, t, v in pairs]
 
 
 def _worst() -> list[Worst]:
@@ -102,5 +109,6 @@ def fake(seed: int = 7) -> Results:
         numbers=[_number(a, s, m) for a in points for s, m in pairs],
         comparisons=[_comparison(a, s, m, b) for a in points for s, m, b in compared],
         alarms=[alarm for a in points for s in ("fused", HOSTILE) for alarm in _alarms(a, s)],
+        levels=[share for a in points for share in _levels(a)],
         worst=_worst(),
     )

@@ -75,7 +75,7 @@ def test_other_counts_seeds_and_failures_are_flagged() -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    for text in (comparing.compare(A, A), comparing.leaderboard([(HOSTILE, A)])):
+    for text in (comparing.compare(A, A), comparing.leaderboard({HOSTILE: A})):
         assert "<" not in text
         assert "&lt;script&gt;" in text
 
@@ -89,7 +89,7 @@ def test_overlap_is_symmetric_and_agrees_with_a_grid(ends: list[float]) -> None:
 
 
 def test_the_leaderboard_ranks_all_files_together() -> None:
-    found = rows(comparing.leaderboard([("a.json", A), ("b.json", moved(by=-0.001))]))
+    found = rows(comparing.leaderboard({"a.json": A, "b.json": moved(by=-0.001)}))
     assert found[0] == ["rank", "subject", "number", "n", "file", "version"]
     values = [float(row[2].split()[0]) for row in found[1:]]
     assert values == sorted(values, reverse=True)
@@ -98,26 +98,26 @@ def test_the_leaderboard_ranks_all_files_together() -> None:
 
 
 def test_equal_values_share_a_rank() -> None:
-    found = rows(comparing.leaderboard([("a.json", A), ("b.json", A)]))[1:]
+    found = rows(comparing.leaderboard({"a.json": A, "b.json": A}))[1:]
     assert [row[0] for row in found[:4]] == ["1", "1", "3", "3"]
 
 
 def test_rows_over_other_pictures_are_ranked_apart_and_the_page_says_so() -> None:
-    (group,) = comparing.rankings([("a.json", A), ("b.json", moved(by=0.3, n=90))])
+    (group,) = comparing.rankings({"a.json": A, "b.json": moved(by=0.3, n=90)})
     assert [n for n, _ in group.ranks] == [180, 90]
     for n, placed in group.ranks:
         assert {row.number.n for row in placed} == {n}
         assert placed[0].rank == 1
     assert group.warnings[0].startswith("Measured on different numbers of pictures (180, 90)")
-    for form in ("markdown", "html"):
-        text = comparing.leaderboard([("a.json", A), ("b.json", moved(n=90))], form)
+    for write in (comparing.leaderboard, comparing.leaderboard_html):
+        text = write({"a.json": A, "b.json": moved(n=90)})
         assert "different numbers of pictures (180, 90)" in text
-    assert "different numbers" not in comparing.leaderboard([("a.json", A), ("b.json", A)])
+    assert "different numbers" not in comparing.leaderboard({"a.json": A, "b.json": A})
 
 
 def test_other_conditions_are_told() -> None:
     other = A.model_copy(update={"version": "0.2.0", "trained_on": "", "rounds": 9})
-    (group,) = comparing.rankings([("a.json", A), ("b.json", other)])
+    (group,) = comparing.rankings({"a.json": A, "b.json": other})
     assert group.warnings == [
         "Measured with different version: 0.1.0, 0.2.0.",
         "Measured with different rounds: 500, 9.",
@@ -127,11 +127,11 @@ def test_other_conditions_are_told() -> None:
 
 def test_what_is_undefined_has_no_rank() -> None:
     numbers = [n.model_copy(update={"value": None}) if n.subject == "ela" else n for n in A.numbers]
-    found = rows(comparing.leaderboard([("a.json", A.model_copy(update={"numbers": numbers}))]))
+    found = rows(comparing.leaderboard({"a.json": A.model_copy(update={"numbers": numbers})}))
     assert (found[-1][0], found[-1][1], found[-1][2]) == ("–", "ela (trivial)", "–")
 
 
 def test_a_leaderboard_of_nothing() -> None:
-    assert rows(comparing.leaderboard([])) == []
-    assert "There is no number to rank." in comparing.leaderboard([], "html")
-    assert SET not in comparing.leaderboard([], "html")
+    assert rows(comparing.leaderboard({})) == []
+    assert "There is no number to rank." in comparing.leaderboard_html({})
+    assert SET not in comparing.leaderboard_html({})

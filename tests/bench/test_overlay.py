@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,3 +109,20 @@ def test_what_is_missing_is_named() -> None:
         overlay.panels(worst("b.png"), "m.jsonl", Panel(["random"]))
     with pytest.raises(InputError, match="subject 'fused', found random"):
         overlay.panels(worst(subject="fused"), "m.jsonl", Panel(["random"]))
+
+
+def test_a_prepared_set_on_disk(tmp_path: Path) -> None:
+    rgb = np.full((64, 96, 3), 90, np.uint8)
+    mask = np.zeros((64, 96), np.uint8)
+    mask[20:40, 30:60] = 255
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "gt.png")
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text('{"image": "a.png", "mask": "gt.png", "label": 1}\n', encoding="utf-8")
+    picture, heat, truth = (decoded(p) for p in overlay.panels(worst(), manifest, Panel(["centre_blob"])))
+    assert (picture == rgb).all()
+    assert (heat[32, 48] != picture[32, 48]).any()
+    changed = np.argwhere((truth != picture).any(2))
+    assert (changed.min(0) >= [18, 28]).all()
+    assert (changed.max(0) <= [41, 61]).all()
+    assert len(changed) > 90

@@ -158,6 +158,8 @@ def test_comparisons_alarms_and_worst_are_there(shown: Page) -> None:
         rows = shown.table(alarm.attack)
         row = next(r for r in rows if r[0] == alarm.category)
         assert row[rows[0].index(alarm.subject)] == f"{view.with_interval(alarm)} n = {alarm.n}"
+    verdicts = next(t["rows"] for t in shown.tables if t["rows"][0][1:2] == ["verdict or stronger"])
+    assert ["untouched", "suspicious", ".557 [.557, .577] (n = 181)", ".011 [.011, .031] (n = 180)"] in verdicts
     for worst in (w for w in RESULTS.worst if w.image != "fake/8.jpg"):
         assert worst.image in shown.text
         assert f"{worst.metric} {view.decimal(worst.value)}" in shown.text
@@ -270,14 +272,23 @@ def test_the_page_says_what_it_rests_on_in_the_agreed_order(shown: Page) -> None
 
 
 def test_empty_results_make_a_page() -> None:
-    empty = {"numbers": [], "comparisons": [], "alarms": [], "worst": [], "attacks": [], "subjects": [], "tests": []}
+    empty = {
+        "numbers": [],
+        "comparisons": [],
+        "alarms": [],
+        "levels": [],
+        "worst": [],
+        "attacks": [],
+        "subjects": [],
+        "tests": [],
+    }
     found = Page(page.html(RESULTS.model_copy(update=empty)))
     assert "0 of 0 pictures failed" in found.text
     assert not found.all("svg")
 
 
 def test_the_leaderboard_page_is_as_inert() -> None:
-    source = comparing.leaderboard([(f"{HOSTILE}.json", RESULTS)], "html")
+    source = comparing.leaderboard_html({f"{HOSTILE}.json": RESULTS})
     found = Page(source)
     assert HOSTILE not in source
     assert not found.all("script")

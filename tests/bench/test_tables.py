@@ -82,7 +82,7 @@ def test_n_moves_into_the_cells_where_rows_differ() -> None:
 
 def test_robustness_has_every_attack_and_subject() -> None:
     rows = cells(tables.markdown(RESULTS))
-    starts = [i for i, row in enumerate(rows) if row[0] == "attack"]
+    starts = [i for i, row in enumerate(rows) if row[0] == "attack" and "verdict" not in row[1]]
     assert len(starts) == 2
     for start, metric in zip(starts, ("pixel_f1", "image_auc"), strict=True):
         assert [r[0] for r in rows[start + 1 : start + 7]] == [p.label for p in RESULTS.attacks]
@@ -116,7 +116,7 @@ def test_markdown_holds_no_raw_markup_and_rectangular_tables() -> None:
     text = tables.markdown(RESULTS)
     assert "<" not in text.replace(f"    {RESULTS.command}", "")
     widths = [len(row) for row in cells(text)]
-    assert widths == [6] * 8 + [7] * 14
+    assert widths == [6] * 8 + [7] * 14 + [4] * (1 + 3 * len(RESULTS.attacks))
 
 
 @given(PLAIN)
@@ -152,10 +152,10 @@ def test_latex_escapes_can_be_undone(text: str) -> None:
 
 def test_latex_tables_are_whole() -> None:
     text = tables.latex(RESULTS)
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\bottomrule") == 3
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\bottomrule") == 4
     for spec, body in re.findall(r"\\begin\{tabular\}\{(l\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
         rows = [line for line in body.splitlines() if line.endswith(r" \\")]
-        assert len(rows) == 7
+        assert len(rows) == (1 + 3 * len(RESULTS.attacks) if len(spec) == 4 else 7)
         for row in rows:
             assert len(re.findall(r"(?<!\\)&", row)) == len(spec) - 1
     bare = re.sub(r"\\[\\&%$#_{}]", "", text)
@@ -178,6 +178,7 @@ def test_a_name_is_never_read_as_an_option_of_the_row_above(name: str) -> None:
 def test_csv_holds_every_number_exactly() -> None:
     lines = list(csv.DictReader(io.StringIO(tables.csv_text(RESULTS))))
     kinds = {"number": RESULTS.numbers, "comparison": RESULTS.comparisons, "alarms": RESULTS.alarms}
+    kinds["verdicts"] = RESULTS.levels
     for kind, items in kinds.items():
         found = [line for line in lines if line["kind"] == kind]
         assert len(found) == len(items)
@@ -197,7 +198,7 @@ def test_csv_runs_nothing_in_a_spreadsheet(name: str) -> None:
 
 
 def test_without_numbers_the_notes_remain() -> None:
-    empty = RESULTS.model_copy(update={"numbers": [], "comparisons": [], "alarms": []})
+    empty = RESULTS.model_copy(update={"numbers": [], "comparisons": [], "alarms": [], "levels": []})
     assert cells(tables.markdown(empty)) == []
     assert "Nothing was compared with a bar." in tables.markdown(empty)
     assert r"\begin{table" not in tables.latex(empty)
@@ -207,3 +208,9 @@ def test_without_numbers_the_notes_remain() -> None:
 def test_only_untouched_pictures_give_no_robustness() -> None:
     numbers: list[Number] = [n for n in RESULTS.numbers if n.attack == "untouched"]
     assert len(list(tables.blocks(view.tables(RESULTS.model_copy(update={"numbers": numbers}))[0]))) == 1
+
+
+def test_verdicts_have_a_table_of_their_own() -> None:
+    rows = [row for row in cells(tables.markdown(RESULTS)) if row[1:2] == ["suspicious"]]
+    assert len(rows) == len({share.attack for share in RESULTS.levels})
+    assert rows[0][2:] == [".557 [.557, .577] (n = 181)", ".011 [.011, .031] (n = 180)"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from tamperscope.bench import view
 from tamperscope.bench.results import Number, Results, Tested
@@ -113,24 +112,13 @@ class Group:
     warnings: list[str]
 
 
-def leaderboard(entries: Sequence[tuple[str, Results]], form: Literal["markdown", "html"] = "markdown") -> str:
-    """Return many results as one page that ranks all subjects per test set and suite.
+def leaderboard(files: Mapping[str, Results]) -> str:
+    """Return many results, by file name, as Markdown that ranks all subjects per test set and suite.
 
-    Rows measured on different numbers of pictures are ranked apart, and the page says so.
-
-    Args:
-        entries: (file name, results) each.
-        form: What to write.
+    Rows measured on different numbers of pictures are ranked apart, and the text says so.
     """
-    if form == "html":
-        from tamperscope import __version__
-        from tamperscope.bench.page import render
-
-        names = [name for name, _ in entries]
-        groups = list(rankings(entries))
-        return render("leaderboard.html.j2", title="Leaderboard", version=__version__, sources=names, groups=groups)
     lines = ["# Leaderboard", ""]
-    for group in rankings(entries):
+    for group in rankings(files):
         lines += [f"## {escape_markdown(f'{group.test} · {group.suite}')}", ""]
         lines += [line for said in group.warnings for line in (f"**{escape_markdown(said)}**", "")]
         for n, rows in group.ranks:
@@ -139,6 +127,15 @@ def leaderboard(entries: Sequence[tuple[str, Results]], form: Literal["markdown"
             lines += [markdown_row(_ranked(row)) for row in rows]
             lines.append("")
     return "\n".join(lines)
+
+
+def leaderboard_html(files: Mapping[str, Results]) -> str:
+    """Return what `leaderboard` says as one HTML page that needs nothing else."""
+    from tamperscope import __version__
+    from tamperscope.bench.page import render
+
+    context = {"sources": list(files), "groups": list(rankings(files))}
+    return render("leaderboard.html.j2", title="Leaderboard", version=__version__, **context)
 
 
 def _ranked(row: Placed) -> list[str]:
@@ -153,11 +150,11 @@ def _ranked(row: Placed) -> list[str]:
     ]
 
 
-def rankings(entries: Sequence[tuple[str, Results]]) -> Iterator[Group]:
+def rankings(files: Mapping[str, Results]) -> Iterator[Group]:
     """Yield one ranking per test set and suite, in the order in which they first appear."""
     held: dict[tuple[str, str], list[tuple[Number, str, Results]]] = {}
     metrics: dict[tuple[str, str], str] = {}
-    for source, results in entries:
+    for source, results in files.items():
         for table in view.tables(results):
             place = table.test, table.suite
             metric = metrics.setdefault(place, table.metrics[0])

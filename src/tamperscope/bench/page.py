@@ -105,14 +105,16 @@ def render(template: str, **context: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return house._environment().overlay(loader=PackageLoader("tamperscope.bench"))
+    return house.environment().overlay(loader=PackageLoader("tamperscope.bench"))
 
 
 @lru_cache(maxsize=1)
 def _style() -> dict[str, Markup]:
     own = resources.files("tamperscope.bench").joinpath("templates/bench.css").read_text(encoding="utf-8")
-    css = f"\n{house._own('report.css')}\n{own}".replace("\r\n", "\n")
-    policy = f"default-src 'none'; img-src data:; style-src {house._source(css)}; base-uri 'none'; form-action 'none'"
+    css = f"\n{house.own_text('report.css')}\n{own}".replace("\r\n", "\n")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {house.policy_source(css)}; base-uri 'none'; form-action 'none'"
+    )
     return {"css": Markup(css), "policy": Markup(policy)}
 
 

@@ -9,10 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tamperscope.bench import view
-from tamperscope.bench.results import Alarms, Comparison, Number, Results
+from tamperscope.bench.results import Alarms, Comparison, LevelShare, Number, Results
 from tamperscope.report.text import formula_safe, safe
 
-_PLACE = ["kind", "test", "attack", "family", "strength", "subject", "bar", "category", "suite", "metric"]
+_PLACE = [
+    "kind",
+    "test",
+    "attack",
+    "family",
+    "strength",
+    "subject",
+    "bar",
+    "category",
+    "level",
+    "label",
+    "suite",
+    "metric",
+]
 _ABREAST = 6  # subjects that fit the width of a page
 _VALUES = ["value", "low", "high", "p", "clear", "n", "undefined"]
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: "\\" + c for c in "\\|*`~$#"}
@@ -85,6 +98,22 @@ def blocks(table: view.Table) -> Iterator[Block]:
             )
 
 
+def verdict_block(results: Results, test: str) -> Block | None:
+    """Return how often the scan's verdict reaches each level, or None where it was not measured."""
+    rows = [[a, v, *map(view.with_count, shares)] for a, v, *shares in view.verdicts(results, test)]
+    head = ["attack", "verdict or stronger", "forged", "pristine"]
+    return Block(f"{test} · verdicts of the scan", head, rows, []) if rows else None
+
+
+def all_blocks(results: Results) -> Iterator[Block]:
+    """Yield every table of the results."""
+    for table in view.tables(results):
+        yield from blocks(table)
+    for test in results.tests:
+        if (block := verdict_block(results, test.name)) is not None:
+            yield block
+
+
 def notes(results: Results) -> list[str]:
     """Return the sentences below the tables: bars, thresholds, counts with licences."""
     said = [view.bars_words(results), *(f"Threshold of {line}" for line in view.thresholds(results))]
@@ -95,9 +124,8 @@ def markdown(results: Results) -> str:
     """Return the results as Markdown: a table per test set and suite, robustness, and what they rest on."""
     lines = [f"# {escape_markdown(results.title)}", ""]
     lines += [line for said in view.protocol_words(results) for line in (escape_markdown(said), "")]
-    for table in view.tables(results):
-        for block in blocks(table):
-            lines += [f"## {escape_markdown(block.caption)}", "", *_markdown_table(block), ""]
+    for block in all_blocks(results):
+        lines += [f"## {escape_markdown(block.caption)}", "", *_markdown_table(block), ""]
     lines += [f"- {escape_markdown(said)}" for said in notes(results)]
     return "\n".join([*lines, "", "Made by:", "", f"    {safe(results.command, 2000)}", ""])
 
@@ -124,9 +152,8 @@ def markdown_row(cells: Sequence[str], escape: Callable[[str], str] = escape_mar
 def latex(results: Results) -> str:
     """Return the results as LaTeX tables for the packages booktabs and amssymb."""
     lines = [r"% \usepackage{booktabs,amssymb}", ""]
-    for table in view.tables(results):
-        for block in blocks(table):
-            lines += [*_latex_table(block), ""]
+    for block in all_blocks(results):
+        lines += [*_latex_table(block), ""]
     said = [results.title, *view.protocol_words(results), *notes(results)]
     lines += [rf"\par\noindent{{\footnotesize {escape_latex(line)}}}" for line in said]
     return "\n".join([*lines, rf"\par\noindent{{\footnotesize\texttt{{{escape_latex(results.command)}}}}}", ""])
@@ -162,8 +189,9 @@ def csv_text(results: Results) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [*_PLACE, *_VALUES], restval="", lineterminator="\n")
     writer.writeheader()
-    kinds: dict[str, Sequence[Number | Comparison | Alarms]]
+    kinds: dict[str, Sequence[Number | Comparison | Alarms | LevelShare]]
     kinds = {"number": results.numbers, "comparison": results.comparisons, "alarms": results.alarms}
+    kinds["verdicts"] = results.levels
     for kind, items in kinds.items():
         for item in items:
             fields = {"kind": kind, **points.get(item.attack, {}), **item.model_dump()}

@@ -8,7 +8,7 @@ from typing import Protocol as Shape
 from typing import TypeVar
 
 from tamperscope.bench.baselines import CENTRE_BLOB, RANDOM, TABLE_LOOKUP
-from tamperscope.bench.results import Comparison, Number, Point, Results, Tested
+from tamperscope.bench.results import Comparison, LevelShare, Number, Point, Results, Tested
 from tamperscope.bench.run import UNTOUCHED as _UNTOUCHED
 
 UNTOUCHED = _UNTOUCHED.label
@@ -60,6 +60,11 @@ def with_interval(measure: Measure | None, sign: bool = False) -> str:
     if measure.low is None or measure.high is None:
         return text
     return f"{text} [{decimal(measure.low, sign)}, {decimal(measure.high, sign)}]"
+
+
+def with_count(measure: LevelShare | None) -> str:
+    """Return value, interval and count."""
+    return DASH if measure is None else f"{with_interval(measure)} (n = {measure.n})"
 
 
 def p_words(p: float | None) -> str:
@@ -242,7 +247,8 @@ def summary(results: Results) -> list[str]:
     said = [_best(table) for table in tables(results)]
     failed = sum(len(t.failed) for t in results.tests)
     pictures = sum(t.pictures for t in results.tests)
-    said.append(f"{failed} of {pictures} pictures failed: they could not be read and are not scored.")
+    why = ": they could not be read and are not scored" if failed else ""
+    said.append(f"{failed} of {pictures} pictures failed{why}.")
     return said + [counts(results, t) for t in results.tests if t.missing]
 
 
@@ -278,3 +284,10 @@ def protocol_words(results: Results) -> list[str]:
     said += [f"Learned subjects may train on: {results.trained_on}"] if results.trained_on else []
     drawn = f"Intervals: 95 %, bootstrap over sources, {results.rounds} rounds, seed {results.seed}."
     return [*said, drawn]
+
+
+def verdicts(results: Results, test: str) -> list[tuple[str, str, LevelShare | None, LevelShare | None]]:
+    """Return (attack, level, share of forged, share of pristine pictures at it or above) of the scan on a test set."""
+    held = {(s.attack, s.level, s.label): s for s in results.levels if s.test == test}
+    places = dict.fromkeys((attack, level) for attack, level, _ in held)
+    return [(a, v, held.get((a, v, 1)), held.get((a, v, 0))) for a, v in places]

@@ -68,17 +68,20 @@ def convert(
     """Turn another tool's data set into a manifest (--from), or a manifest into one (--to)."""
     from tamperscope.data import exchange
     from tamperscope.errors import InvalidValueError, TamperscopeError
+    from tamperscope.report.text import safe
 
     try:
         if (source_format == MANIFEST) == (target_format == MANIFEST):
             known = ", ".join(f"{f.name} ({f.about})" for f in exchange.formats())
             raise InvalidValueError(f"expected either --from FORMAT or --to FORMAT, one of: {known}")
         if target_format == MANIFEST:
-            count = exchange.to_manifest(source, target, source_format)
+            count, notes = exchange.to_manifest(source, target, source_format)
         else:
-            count = exchange.from_manifest(source, target, target_format)
+            count, notes = exchange.from_manifest(source, target, target_format), []
     except (TamperscopeError, OSError) as error:
         fail(error)
+    for note in notes:
+        typer.echo(safe(f"{note.kind}: {note.path}: {note.text}"), err=True)
     typer.echo(f"{count} pictures in {target}")
 
 

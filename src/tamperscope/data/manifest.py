@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tamperscope.data.sources.base import Note, Tree, stem
 from tamperscope.errors import InputError
+from tamperscope.files import replacing
 
 if TYPE_CHECKING:
     from tamperscope.types import Sample
@@ -91,24 +90,6 @@ def read(path: str | Path) -> Iterator[Entry]:
                 yield Entry.model_validate(json.loads(line))
             except (json.JSONDecodeError, ValidationError, RecursionError) as error:
                 raise InputError(f"{path.name}, line {number}: expected one JSON object a line: {error}") from error
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary file beside `path`; it takes that name when the block ends, and goes when the block fails."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tamperscope-", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write(path: str | Path, entries: Iterable[Entry]) -> int:
@@ -248,8 +229,8 @@ def from_folder(root: str | Path) -> tuple[list[Entry], list[Note]]:
         places = [i for i, name in enumerate(folders) if name in _PRISTINE | _FORGED | _PICTURES]
         if not places or set(folders) & set(_MASKS):
             continue
-        mask = _mask_of(tree, image, places)
         classes = [folders[i] in _FORGED for i in places if folders[i] not in _PICTURES]
+        mask = None if classes and not classes[-1] else _mask_of(tree, image, places)
         known = int(classes[-1]) if classes else 1 if mask else None
         if mask is None and known != 0 and any("/".join(folders[:i]) in homes for i in places):
             tree.note("missing", image, "no mask of its name")
@@ -306,4 +287,4 @@ def _from_row(row: dict[str, str]) -> Entry:
     word = row.pop("label", "").strip().lower()
     if word not in _LABELS:
         raise ValueError(f"label {word!r} is none of {', '.join(filter(None, _LABELS))}")
-    return Entry(label=_LABELS[word], **{name: cell for name, cell in row.items() if cell})  # type: ignore[arg-type]
+    return Entry(label=_LABELS[word], **{name: cell for name, cell in row.items() if cell})

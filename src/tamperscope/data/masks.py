@@ -86,6 +86,8 @@ def examine(
         repairs.append("outline filled")
     elif truth == "holes":
         mask = _alpha(path) < 128
+        if not mask.any():
+            raise InputError(f"'{path}': expected holes in an alpha channel, found an opaque picture")
         repairs.append("holes of the alpha channel")
     elif truth == "labels":
         mask = labels(path) > 0
@@ -201,10 +203,7 @@ def _raw(path: Path, mode: str | None = None) -> NDArray[Any]:
 
 
 def _alpha(path: Path) -> UInt8Array:
-    values = _raw(path, "RGBA")[..., 3]
-    if values.min() == 255:
-        raise InputError(f"'{path}': expected an alpha channel that marks something, found an opaque picture")
-    return np.asarray(values, np.uint8)
+    return np.asarray(_raw(path, "RGBA")[..., 3], np.uint8)
 
 
 def _changed(path: Path, picture: str | Path | UInt8Array | None) -> BoolArray:

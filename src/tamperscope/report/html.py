@@ -29,12 +29,14 @@ def _shown(value: Any) -> Any:
     return "–" if value is None else value
 
 
-def _own(name: str) -> str:
+def own_text(name: str) -> str:
+    """Return a file of the page's own, such as its style."""
     folder = resources.files("tamperscope.report").joinpath("templates")
     return folder.joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def _source(block: str) -> str:
+def policy_source(block: str) -> str:
+    """Return what a content security policy calls a block of style or script."""
     digest = hashlib.sha256(block.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
@@ -42,16 +44,17 @@ def _source(block: str) -> str:
 @lru_cache(maxsize=1)
 def _blocks() -> dict[str, Markup]:
     """Return the style and the script of the page and the policy that admits only them."""
-    css, js = f"\n{_own('report.css')}", f"\n{_own('report.js')}"
+    css, js = f"\n{own_text('report.css')}", f"\n{own_text('report.js')}"
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_source(css)}; script-src {_source(js)}; "
+        f"default-src 'none'; img-src data:; style-src {policy_source(css)}; script-src {policy_source(js)}; "
         "base-uri 'none'; form-action 'none'"
     )
     return {"css": Markup(css), "js": Markup(js), "policy": Markup(policy)}
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates' environment: strict, escaping, with the filters of the reports."""
     environment = Environment(
         loader=PackageLoader("tamperscope.report"),
         autoescape=True,
@@ -105,4 +108,4 @@ def render_html(report: Report) -> str:
         "grouped": view.by_status(report.predictions),
         "stated": sorted(report.findings, key=lambda f: ("warning", "notice", "info").index(f.severity)),
     }
-    return _environment().get_template("report.html.j2").render(context | _blocks())
+    return environment().get_template("report.html.j2").render(context | _blocks())

@@ -46,6 +46,7 @@ class Source:
         expected: Number of pictures of each part, such as {"forged": 180, "pristine": 183}; a part with a split is
             "train/forged". Empty where no count is certain.
         repairs: Known defects that reading mends, in words.
+        mixed_polarity: Whether some of its masks are known to be inverted: those that mark more than half are turned.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Source:
     layout: str
     expected: Mapping[str, int] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
+    mixed_polarity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
