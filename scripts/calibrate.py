@@ -44,6 +44,9 @@ SKIPPED = ("ai_portraits",)  # generated pictures are neither pristine nor local
 DOCUMENTS = "documents"
 OPS = ("splice", "copy_move", "removal")
 A_CONTRARIO = ("zero", "noisesniffer")
+# What an editor may have written anew says nothing when it agrees: here forgeries always keep the old preview, so that
+# agreement would count as proof of an untouched picture.
+ONE_SIDED = ("thumbnail",)
 NOT_WEIGHED = {"ela": "a display layer: its contrast follows texture as much as editing"}
 
 
@@ -206,6 +209,9 @@ def fit_card(rows: list[dict[str, Any]], gate: dict[str, tuple[bool, str]]) -> C
         family = registry.load(name).family
         draft = fit.fit_curve(observed, name, family, *gate[name], [0.0, 0.0])
         curves[name] = draft.model_copy(update={"heat_llr": tuple(np.round(_heat(rows, name, draft), 4).tolist())})
+        if name in ONE_SIDED:
+            floored = {k: tuple(max(0.0, v) for v in getattr(draft, k)) for k in ("llr", "low", "high")}
+            curves[name] = curves[name].model_copy(update=floored)
     blank = Threshold(llr=0.0, false_alarm_rate=0.0, low=0.0, high=1.0)
     card = CalibrationCard(
         population="",
