@@ -64,27 +64,32 @@ def execute(
             raise InputError(f"no test set was found: {'; '.join(m.missing for m in measured)}")
         bar.update(task, description="computing intervals", total=None)
         found = results.build(protocol, measured, command)
-        write(found, protocol, data, out, folder)
+        write(found, out, _panels(protocol, data, folder))
     cache.close()
     return found
 
 
-def write(found: Results, protocol: Protocol | None, data: Path, out: Path, folder: SavedMaps | None = None) -> None:
-    """Write a bench's results in every form; with the protocol, the page shows the worst pictures."""
+def write(found: Results, out: Path, pictures: page.Pictures | None = None) -> None:
+    """Write a bench's results in every form; `pictures` gives the panels of the worst ones for the page."""
     write_atomic(out / "results.json", (found.model_dump_json(indent=1) + "\n").encode())
     write_atomic(out / "table.md", tables.markdown(found).encode())
     write_atomic(out / "table.csv", tables.csv_text(found).encode())
     write_atomic(out / "table.tex", tables.latex(found).encode())
-    tests = {t.name: t for t in protocol.tests} if protocol else {}
-    panels: dict[str, Panel] = {}
+    write_atomic(out / "index.html", page.html(found, pictures).encode())
 
-    def pictures(worst: Worst) -> tuple[bytes, bytes, bytes]:
-        if worst.subject not in panels:
+
+def _panels(protocol: Protocol, data: Path, folder: SavedMaps | None) -> page.Pictures:
+    """Return what draws a picture on which a subject does badly."""
+    tests = {t.name: t for t in protocol.tests}
+    loaded: dict[str, Panel] = {}
+
+    def pictures(worst: Worst) -> tuple[bytes | None, ...]:
+        if worst.subject not in loaded:
             own = folder if folder is not None and worst.subject == folder.name else None
-            panels[worst.subject] = Panel([worst.subject], own)
-        return overlay.panels(worst, tests[worst.test].path(data), panels[worst.subject])
+            loaded[worst.subject] = Panel([worst.subject], own)
+        return overlay.panels(worst, tests[worst.test].path(data), loaded[worst.subject])
 
-    write_atomic(out / "index.html", page.html(found, pictures if protocol else None).encode())
+    return pictures
 
 
 def evaluation(manifest: Path, split: str, limit: int | None, fields: Mapping[str, Any]) -> Protocol:

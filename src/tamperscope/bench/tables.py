@@ -86,8 +86,9 @@ def blocks(table: view.Table) -> Iterator[Block]:
     )
     if table.attacks == (view.UNTOUCHED,):
         return
-    parts = [table.subjects[i : i + _ABREAST] for i in range(0, len(table.subjects), _ABREAST)]
     for metric in table.leads:
+        measured = [s for s in table.subjects if any(table.number(s, metric, a) for a in table.attacks)]
+        parts = [measured[i : i + _ABREAST] for i in range(0, len(measured), _ABREAST)]
         for number, part in enumerate(parts, 1):
             caption = f"{table.test} · {table.suite} · {view.heading(metric)} by attack"
             yield Block(

@@ -132,6 +132,22 @@ def leaderboard(
 
 
 @app.command()
+def page(
+    file: Annotated[Path, typer.Argument(help="A results.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the page.")],
+) -> None:
+    """Write tables and page of results again, without pictures: fit to be published whatever the pictures' licence."""
+    from tamperscope.bench import job, results
+    from tamperscope.errors import TamperscopeError
+
+    try:
+        job.write(results.load(file), out)
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    typer.echo(f"page: {out / 'index.html'}")
+
+
+@app.command()
 def complexity(
     detectors: Annotated[list[str] | None, typer.Argument(help="Names; all when left out.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
