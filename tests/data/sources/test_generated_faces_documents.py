@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamperscope.data.sources.base import Found, Source, Tree
-from tamperscope.data.sources.faceforensics_pp import linked
-from tamperscope.data.sources.folders import paired, split_of
+from tamperscope.data.sources.folders import linked, paired, split_of
 from tamperscope.errors import InputError
 
 VIA = (

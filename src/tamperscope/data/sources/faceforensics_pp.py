@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from tamperscope.data.sources.base import Found, Source, Tree, stem
-from tamperscope.data.sources.folders import frame, frames
+from tamperscope.data.sources.folders import frame, frames, linked
 
 METHODS = {
     "Deepfakes": "identity_swap",
@@ -73,18 +73,3 @@ def _mask(tree: Tree, image: str, match: re.Match[str]) -> str | None:
     levels = (f"{top}/{match['rate']}/masks", f"{top}/c23/masks", f"{top}/masks")
     below = f"{match['video']}/{stem(image)}.*"
     return tree.one_of(*(f"{level}/{deep}{below}" for level in levels for deep in ("", "frames/")))
-
-
-def linked(sets: Collection[tuple[str, ...]]) -> dict[str, str]:
-    """Return for each name the least name that it is linked with, when names that occur in one set are linked."""
-    least: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while least.setdefault(name, name) != name:
-            name = least[name]
-        return name
-
-    for names in sets:
-        roots = sorted({root(name) for name in names})
-        least.update(dict.fromkeys(roots, roots[0]))
-    return {name: root(name) for name in list(least)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -203,3 +203,18 @@ def boxed(image: str, boxes: Sequence[Sequence[int]], split: str = "", **extra: 
     if not boxes:
         return Found(image, 0, split=split)
     return Found(image, 1, split=split, extra={"kind": "tampered", "boxes": [list(box) for box in boxes], **extra})
+
+
+def linked(sets: Collection[tuple[str, ...]]) -> dict[str, str]:
+    """Return for each name the least name that it is linked with, when names that occur in one set are linked."""
+    least: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while least.setdefault(name, name) != name:
+            name = least[name]
+        return name
+
+    for names in sets:
+        roots = sorted({root(name) for name in names})
+        least.update(dict.fromkeys(roots, roots[0]))
+    return {name: root(name) for name in list(least)}
