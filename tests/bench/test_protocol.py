@@ -37,7 +37,7 @@ def written(folder: Path, name: str, text: str) -> str:
     return str(path)
 
 
-def tests_of(name: str) -> list[str]:
+def names_in(name: str) -> list[str]:
     return [test.name for test in protocol.load(name).tests]
 
 
@@ -48,7 +48,8 @@ def test_the_list_of_shipped_protocols() -> None:
 @pytest.mark.parametrize("name", protocol.shipped())
 def test_shipped_protocols_name_what_exists(name: str) -> None:
     chosen = protocol.load(name)
-    assert chosen.title and chosen.source
+    assert chosen.title
+    assert chosen.source
     assert set(chosen.suites) <= set(named.names())
     assert {test.set or test.name for test in chosen.tests if not test.manifest} <= set(sources.names())
     assert len({test.name for test in chosen.tests}) == len(chosen.tests)
@@ -66,11 +67,11 @@ def test_imdl_protocols_never_test_on_what_they_train_on(name: str) -> None:
 
 def test_inherited_fields_are_those_of_the_parent_unless_stated() -> None:
     mvss, cat, robustness = (protocol.load(name) for name in ("mvss", "cat", "robustness"))
-    assert tests_of("mvss") == ["casia_v1", "columbia", "coverage", "nist16", "imd2020"]
-    assert tests_of("cat") == ["casia_v1", "columbia", "coverage", "nist16"]
+    assert names_in("mvss") == ["casia_v1", "columbia", "coverage", "nist16", "imd2020"]
+    assert names_in("cat") == ["casia_v1", "columbia", "coverage", "nist16"]
     assert mvss.suites == cat.suites == robustness.suites == ("imdl", "benco")
     assert mvss.trained_on != cat.trained_on == robustness.trained_on
-    assert tests_of("robustness") == ["casia_v1"]
+    assert names_in("robustness") == ["casia_v1"]
     # 7 kernels, of which one is no attack, 6 noises, 6 qualities, and the untouched pictures.
     assert len(run.points(robustness)) == 1 + 7 + 6 + 6
     assert not any("literal" in point.label for point in run.points(robustness))

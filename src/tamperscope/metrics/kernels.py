@@ -7,34 +7,35 @@ from numba import njit
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+_CHUNK = 2048  # scores at a time: their places stay in the first cache
 
 
 @njit(cache=True)
-def group(keys: NDArray[np.uint64], tp: Ints, fp: Ints, ends: Ints) -> int:
+def group(keys: NDArray[np.uint64], tp: Ints, fp: Ints, scores: NDArray[np.uint64]) -> int:
     """Walk sorted keys (score bits, then truth bit) from the top, and write the counts below each distinct score.
 
     Args:
         keys: Ascending; bit 0 is the truth.
         tp: (N,) filled with cumulative true positives, one a distinct score.
         fp: (N,) likewise, false positives.
-        ends: (N,) likewise, index of the last key of the score.
+        scores: (N,) likewise, the score's bits; any unsigned type that holds them.
 
     Returns:
         Number of distinct scores.
     """
     count = 0
     positives = negatives = np.int64(0)
-    i = keys.size - 1
-    while i >= 0:
-        score = keys[i] >> np.uint64(1)
-        while i >= 0 and keys[i] >> np.uint64(1) == score:
-            forged = np.int64(keys[i] & np.uint64(1))
-            positives += forged
-            negatives += 1 - forged
-            i -= 1
-        tp[count], fp[count], ends[count] = positives, negatives, i + 1
-        count += 1
-    return count
+    last = keys.size - 1
+    for i in range(keys.size):
+        key = keys[last - i]
+        score = key >> np.uint64(1)
+        forged = np.int64(key & np.uint64(1))
+        if i > 0 and score != scores[count]:
+            count += 1
+        positives += forged
+        negatives += 1 - forged
+        tp[count], fp[count], scores[count] = positives, negatives, score
+    return min(keys.size, count + 1)
 
 
 @njit(cache=True)
@@ -55,30 +56,63 @@ def summarize(tp: Ints, fp: Ints) -> tuple[float, float, float, int]:
 
 
 @njit(cache=True)
-def fill(scores: NDArray[np.float32], truth: NDArray[np.uint8], histogram: Ints, threshold: float, above: Ints) -> int:
-    """Add scores in [0, 1] to a histogram, and count those above the threshold.
+def outside(scores: NDArray[np.float32]) -> int:
+    """Return how many scores are nan or lie outside [0, 1]."""
+    bad = 0
+    for i in range(scores.size):
+        bad += not ((scores[i] >= np.float32(0.0)) & (scores[i] <= np.float32(1.0)))
+    return bad
+
+
+@njit(cache=True)
+def fill(scores: NDArray[np.float32], truth: NDArray[np.uint8], histogram: Ints, threshold: float, above: Ints) -> None:
+    """Add scores to a histogram, and count those above the threshold.
 
     Args:
-        scores: (N,).
+        scores: (N,), all in [0, 1].
         truth: (N,) 0 or 1.
         histogram: (2 · bins,): bin b of class t is entry 2b + t.
         threshold: Strict.
         above: (2,): entry t gains the scores above the threshold of class t.
+    """
+    bins = histogram.size >> 1
+    scale, last, level = np.float32(bins), np.int32(bins - 1), np.float32(threshold)
+    # The first inner loop is vectorized, the second cannot be; an unsigned index is not checked for being negative.
+    places = np.empty(_CHUNK, np.uint32)
+    for start in range(0, scores.size, _CHUNK):
+        s, t = scores[start : start + _CHUNK], truth[start : start + _CHUNK]
+        called = hits = np.int32(0)
+        for i in range(s.size):
+            forged, over = np.int32(t[i]), np.int32(s[i] > level)
+            places[i] = np.uint32(2 * min(np.int32(s[i] * scale), last) + forged)
+            called += over
+            hits += over & forged
+        above[0] += called - hits
+        above[1] += hits
+        for i in range(s.size):
+            histogram[places[i]] += 1
+
+
+@njit(cache=True)
+def unroll(histogram: Ints, tp: Ints, fp: Ints, bins: Ints) -> int:
+    """Walk a histogram from the top, and write the counts so far at each bin that is not empty.
+
+    Args:
+        histogram: As `fill` makes it.
+        tp: (bins,) filled with cumulative positives, one a bin that is not empty.
+        fp: (bins,) likewise, negatives.
+        bins: (bins,) likewise, the number of the bin.
 
     Returns:
-        How many scores lie outside [0, 1] or are nan; these are left out.
+        Number of bins that are not empty.
     """
-    bad = 0
-    bins = histogram.size >> 1
-    scale, last, level = np.float32(bins), np.int64(bins - 1), np.float32(threshold)
-    for i in range(scores.size):
-        score = scores[i]
-        if not (score >= np.float32(0.0) and score <= np.float32(1.0)):
-            bad += 1
-            continue
-        at = np.int64(score * scale)
-        at = last if at > last else at
-        forged = np.int64(truth[i])
-        histogram[2 * at + forged] += 1
-        above[forged] += np.int64(score > level)
-    return bad
+    count = 0
+    positives = negatives = np.int64(0)
+    for at in range((histogram.size >> 1) - 1, -1, -1):
+        pristine, forged = histogram[2 * at], histogram[2 * at + 1]
+        if pristine | forged:
+            positives += forged
+            negatives += pristine
+            tp[count], fp[count], bins[count] = positives, negatives, at
+            count += 1
+    return count

@@ -128,11 +128,14 @@ def _packed(s: NDArray[np.float32], t: BoolArray) -> Curve:
         bits = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
         keys = bits.astype(np.uint64) << np.uint64(1) | t
     else:
-        keys = bits << np.uint32(1) | t.view(np.uint8)
+        keys = bits  # in place: fresh memory costs more than the arithmetic
+        keys <<= np.uint32(1)
+        keys |= t.view(np.uint8)
     keys.sort()
-    tp, fp, ends = (np.empty(s.size, np.int64) for _ in range(3))
-    count = group(keys, tp, fp, ends)
-    top = (keys[ends[:count]] >> keys.dtype.type(1)).astype(np.uint32)
+    tp, fp = np.empty(s.size, np.int64), np.empty(s.size, np.int64)
+    top = np.empty(s.size, np.uint32)
+    count = group(keys, tp, fp, top)
+    top = top[:count]
     if keys.dtype == np.uint64:
         top = np.where(top >> 31 == 1, top & np.uint32(0x7FFFFFFF), ~top)
     return Curve(top.view(np.float32), tp[:count], fp[:count])

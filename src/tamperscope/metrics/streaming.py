@@ -38,7 +38,7 @@ class Pixels:
         Raises:
             InvalidValueError: The shapes differ, or a score is nan or outside [0, 1]; the map is then not counted.
         """
-        from tamperscope.metrics.kernels import fill
+        from tamperscope.metrics.kernels import fill, outside
 
         s, t = as_numpy(scores), as_truth(truth)
         if s.shape != t.shape:
@@ -48,12 +48,10 @@ class Pixels:
             if keep.shape != s.shape:
                 raise InvalidValueError(f"the valid area must have the shape {s.shape}, found {keep.shape}")
             s, t = s[keep], t[keep]
-        before = self._histogram.copy(), self._above.copy()
         flat = np.ascontiguousarray(s, np.float32).ravel()
-        bad = fill(flat, np.ascontiguousarray(t).ravel().view(np.uint8), self._histogram, self.threshold, self._above)
-        if bad:
-            self._histogram, self._above = before
+        if bad := outside(flat):
             raise InvalidValueError(f"{bad} scores are nan or outside [0, 1]; apply a sigmoid to logits before")
+        fill(flat, np.ascontiguousarray(t).ravel().view(np.uint8), self._histogram, self.threshold, self._above)
 
     def __iadd__(self, other: Pixels) -> Pixels:
         """Take in what another one has seen.
@@ -107,10 +105,11 @@ class Pixels:
     @property
     def curve(self) -> Curve:
         """The curve in which scores of one bin are tied; its scores are the lower edges of the bins."""
-        table = self.histogram
-        seen = np.flatnonzero(table.any(axis=1))[::-1]
-        sums = np.cumsum(table[seen], axis=0)
-        return Curve(seen / self.bins, np.ascontiguousarray(sums[:, 1]), np.ascontiguousarray(sums[:, 0]))
+        from tamperscope.metrics.kernels import unroll
+
+        tp, fp, seen = (np.empty(self.bins, np.int64) for _ in range(3))
+        count = unroll(self._histogram, tp, fp, seen)
+        return Curve(seen[:count] / self.bins, tp[:count], fp[:count])
 
     @property
     def auc_error(self) -> float:
