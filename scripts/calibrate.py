@@ -30,7 +30,10 @@ from tamperscope.data import manifest
 from tamperscope.errors import TamperscopeError
 from tamperscope.media.recompress import encode_jpeg
 from tamperscope.metrics import confusion, intervals, ranking
-from tamperscope.ops import forge
+from tamperscope.ops.forge.copy_move import CopyMove
+from tamperscope.ops.forge.delivery import Delivery
+from tamperscope.ops.forge.removal import Removal
+from tamperscope.ops.forge.splice import Splice
 from tamperscope.report.fields import quantized
 from tamperscope.types import Prediction, Sample
 from tamperscope.verdict import fit
@@ -103,14 +106,14 @@ def make(task: Task) -> tuple[bytes, np.ndarray, str, np.ndarray | None]:
         host = media.open(encode_jpeg(host.rgb, first, "4:2:0")).sample
     kind = str(rng.choice(["splice", "splice", "copy_move", "copy_move", "removal"]))
     last = None if rng.random() < 0.15 else int(rng.integers(70, 99))
-    delivery = forge.Delivery(last, "4:2:0" if rng.random() < 0.7 else "4:4:4")
+    delivery = Delivery(last, "4:2:0" if rng.random() < 0.7 else "4:4:4")
     if task.kind == "twin":
         return delivery.encode(host.rgb), np.zeros(host.size, bool), kind, thumbnail
     if kind == "splice":
         donor = _open(task.root, task.donor)
-        op: Any = forge.Splice(donor, _donor_mask(task.root, task.donor, donor.size))
+        op: Any = Splice(donor, _donor_mask(task.root, task.donor, donor.size))
     else:
-        op = forge.CopyMove() if kind == "copy_move" else forge.Removal()
+        op = CopyMove() if kind == "copy_move" else Removal()
     forged = op(host, rng)
     assert forged.mask is not None
     return delivery.encode(forged.rgb), forged.mask, kind, thumbnail

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tamperscope.errors import InvalidValueError
 from tamperscope.media.recompress import decode_jpeg
-from tamperscope.ops import forge
+from tamperscope.ops.forge import shapes
+from tamperscope.ops.forge.copy_move import CopyMove
+from tamperscope.ops.forge.delivery import Delivery
+from tamperscope.ops.forge.removal import Removal
+from tamperscope.ops.forge.splice import Splice
 from tamperscope.types import Sample
 
 
@@ -21,7 +26,7 @@ def donor(photo) -> Sample:  # type: ignore[no-untyped-def]
 
 
 def operations(donor: Sample) -> list[object]:
-    return [forge.Splice(donor), forge.CopyMove(), forge.Removal()]
+    return [Splice(donor), CopyMove(), Removal()]
 
 
 @pytest.mark.parametrize("which", range(3))
@@ -49,7 +54,7 @@ def test_one_seed_gives_one_forgery(host: Sample, donor: Sample, which: int) -> 
 
 
 def test_plain_copies_repeat_source_pixels_exactly(host: Sample) -> None:
-    forged = forge.CopyMove(plain=1.0)(host, np.random.default_rng(0))
+    forged = CopyMove(plain=1.0)(host, np.random.default_rng(0))
     warp = np.array(forged.meta["ops"][-1]["warp"])
     dx, dy = warp[:, 2]
     assert (dx, dy) == (round(dx), round(dy))
@@ -63,7 +68,7 @@ def test_plain_copies_repeat_source_pixels_exactly(host: Sample) -> None:
 def test_given_object_masks_are_used(host: Sample, donor: Sample) -> None:
     mask = np.zeros(donor.size, bool)
     mask[100:180, 150:260] = True
-    forged = forge.Splice(donor, mask)(host, np.random.default_rng(1))
+    forged = Splice(donor, mask)(host, np.random.default_rng(1))
     ys, xs = np.nonzero(forged.mask)
     ratio = (xs.max() - xs.min() + 1) / (ys.max() - ys.min() + 1)
     assert ratio == pytest.approx(110 / 80, rel=0.1)
@@ -72,19 +77,19 @@ def test_given_object_masks_are_used(host: Sample, donor: Sample) -> None:
 
 def test_blobs_have_about_the_wanted_area(rng: np.random.Generator) -> None:
     for share in (0.02, 0.1, 0.3):
-        found = np.mean([forge.blob((240, 320), share, rng).mean() for _ in range(40)])
+        found = np.mean([shapes.blob((240, 320), share, rng).mean() for _ in range(40)])
         assert found == pytest.approx(share, rel=0.35)
 
 
 def test_no_room_for_a_copy_is_an_error_not_a_wrong_mask(host: Sample) -> None:
-    with pytest.raises(forge.InvalidValueError, match="smaller share"):
-        forge.CopyMove(share=(0.45, 0.46), plain=1.0)(host, np.random.default_rng(0))
+    with pytest.raises(InvalidValueError, match="smaller share"):
+        CopyMove(share=(0.45, 0.46), plain=1.0)(host, np.random.default_rng(0))
 
 
 def test_delivery_is_lossless_or_the_wanted_quality(host: Sample) -> None:
     import cv2
 
-    data = forge.Delivery(None).encode(host.rgb)
+    data = Delivery(None).encode(host.rgb)
     back = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(back, host.rgb)
-    assert decode_jpeg(forge.Delivery(75).encode(host.rgb)).shape == host.rgb.shape
+    assert decode_jpeg(Delivery(75).encode(host.rgb)).shape == host.rgb.shape

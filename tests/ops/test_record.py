@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from tamperscope.ops import attack, forge
+from tamperscope.ops import attack
+from tamperscope.ops.forge.removal import Removal
 from tamperscope.ops.record import record
 from tamperscope.types import Sample
 
@@ -40,7 +41,7 @@ def test_what_only_the_old_file_had_is_dropped_and_the_rest_kept(sample: Sample)
 
 def test_forgeries_and_attacks_share_one_record(sample: Sample) -> None:
     rng = np.random.default_rng(4)
-    done = attack.parse("gamma|jpeg:quality=80")(forge.Removal(share=(0.02, 0.05))(sample, rng), rng)
+    done = attack.parse("gamma|jpeg:quality=80")(Removal(share=(0.02, 0.05))(sample, rng), rng)
     assert [entry["op"] for entry in done.meta["ops"]] == ["removal", "gamma", "jpeg"]
     assert json.loads(json.dumps(done.meta["ops"])) == done.meta["ops"]
     assert done.label == 1

@@ -16,7 +16,7 @@ from tamperscope.detectors.base import Detector, Guide
 from tamperscope.errors import InputError, UnknownNameError
 from tamperscope.media.recompress import encode_jpeg, recompress
 from tamperscope.metrics import ranking
-from tamperscope.ops.forge import CopyMove
+from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.scanning import QUICK, Scanner
 from tamperscope.types import Sample
 

@@ -11,7 +11,7 @@ from tamperscope.bench.results import Worst
 from tamperscope.bench.subjects import Panel
 from tamperscope.data.manifest import Manifest
 from tamperscope.errors import InputError
-from tamperscope.ops.forge import Delivery
+from tamperscope.ops.forge.delivery import Delivery
 from tamperscope.report import imaging
 from tamperscope.report.fields import quantized
 from tamperscope.types import BoolArray, Sample, UInt8Array
