@@ -221,4 +221,4 @@ def test_files_of_the_wrong_shape(tmp_path: Path, text: str, message: str) -> No
 
 def test_a_protocol_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        protocol.load("mvss").rounds = 3  # type: ignore[misc]
+        protocol.load("mvss").rounds = 3

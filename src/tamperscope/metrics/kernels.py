@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Unsigned = NDArray[np.unsignedinteger[Any]]
 _CHUNK = 2048  # scores at a time: their places stay in the first cache
 
 
 @njit(cache=True)
-def group(keys: NDArray[np.uint64], tp: Ints, fp: Ints, scores: NDArray[np.uint64]) -> int:
+def group(keys: Unsigned, tp: Ints, fp: Ints, scores: Unsigned) -> int:
     """Walk sorted keys (score bits, then truth bit) from the top, and write the counts below each distinct score.
 
     Args:
