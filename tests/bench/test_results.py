@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tamperscope.bench import results, run
+from tamperscope.bench import page, results, run, tables
 from tamperscope.bench.protocol import Protocol, TestSet
 from tamperscope.errors import InputError
 from tamperscope.metrics.suites.base import Row
@@ -105,3 +105,23 @@ def test_the_document_reads_back(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"title": "other"}')
     with pytest.raises(InputError, match=r"results\.json"):
         results.load(tmp_path / "r.json")
+
+
+def test_the_mean_is_over_sets_and_only_of_those_who_have_them_all() -> None:
+    found = []
+    for name, f1 in (("first", 0.6), ("second", 0.2)):
+        one = run.Measured(TestSet(name=name, manifest="m.jsonl"), entries=40)
+        one.rows = {("untouched", "fused"): _rows(f1, 5.0), ("untouched", "centre_blob"): _rows(0.3, 0.0)}
+        if name == "first":
+            one.rows[("untouched", "ela")] = _rows(0.9, 0.0)
+        found.append(one)
+    built = results.build(PROTOCOL, found, "cmd")
+    mean = built.number(test=results.MEAN, subject="fused", metric="pixel_f1")
+    assert mean is not None
+    assert (mean.value, mean.n, mean.low) == (pytest.approx(0.4), 2, None)
+    assert built.number(test=results.MEAN, subject="ela", metric="pixel_f1") is None
+    assert results.MEAN in tables.markdown(built)
+    assert "Mean over sets" in page.html(built)
+    alone = _built(_rows(0.6, 5.0))
+    assert alone.number(test=results.MEAN) is None
+    assert "Mean over sets" not in page.html(alone)

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from tamperscope.bench import charts, view
 from tamperscope.bench.charts import Series
-from tamperscope.bench.results import Alarms, Comparison, Results, Tested, Worst
+from tamperscope.bench.results import MEAN, Alarms, Comparison, Results, Tested, Worst
 from tamperscope.bench.view import UNTOUCHED, Table
 from tamperscope.errors import TamperscopeError, UnknownNameError
 from tamperscope.metrics.suites import named
@@ -91,7 +91,9 @@ def html(results: Results, pictures: Pictures | None = None) -> str:
     tables = view.tables(results)
     styles = _styles(tables)
     sections = [_section(results, t, [x for x in tables if x.test == t.name], styles, pictures) for t in results.tests]
-    return render("bench.html.j2", title=results.title, version=results.version, results=results, sections=sections)
+    means = [table for table in tables if table.test == MEAN]
+    shown = {"results": results, "sections": sections, "means": means}
+    return render("bench.html.j2", title=results.title, version=results.version, **shown)
 
 
 def render(template: str, **context: Any) -> str:

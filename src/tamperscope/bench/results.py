@@ -22,6 +22,7 @@ from tamperscope.metrics.suites.summarize import RANK_METRICS, compare, summariz
 from tamperscope.verdict.card import LEVELS
 
 ALARM = 0.5
+MEAN = "mean over sets"
 _WORST = 8
 # Numbers that are compared with the bar: maps with the centre blob, pictures with the table look-up.
 _COMPARED = {"pixel_auc": baselines.CENTRE_BLOB, "pixel_f1": baselines.CENTRE_BLOB, "image_auc": baselines.TABLE_LOOKUP}
@@ -205,7 +206,7 @@ def build(
             Point(label=p.label, family=p.family, strength=_finite(p.strength), op=p.op) for p in run.points(protocol)
         ],
         subjects=_subjects(measured),
-        numbers=numbers,
+        numbers=numbers + _means(numbers),
         comparisons=comparisons,
         alarms=alarms,
         levels=levels,
@@ -232,6 +233,31 @@ def _numbers(
         values: dict[str, Any] = {"value": _finite(i.value), "low": _finite(i.low), "high": _finite(i.high)}
         where = _where(found, label, subject)
         made.append(Number(**where, suite=suite.name, metric=m.metric, n=i.n, undefined=i.undefined, **values))
+    return made
+
+
+def _means(numbers: Sequence[Number]) -> list[Number]:
+    """Return the mean of each number over the test sets that define it, as published tables have it; n counts sets.
+
+    A subject that lacks a number on a set that others have it on gets no mean: means over different sets mislead.
+    """
+    held: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    sets: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for n in numbers:
+        if n.value is not None and "@" not in n.metric:
+            held[(n.attack, n.subject, n.suite, n.metric)].append(n.value)
+            sets[(n.suite, n.metric)].add(n.test)
+    made = []
+    for (attack, subject, suite, metric), values in held.items():
+        if len(values) == len(sets[(suite, metric)]) > 1:
+            where: dict[str, Any] = {
+                "test": MEAN,
+                "attack": attack,
+                "subject": subject,
+                "suite": suite,
+                "metric": metric,
+            }
+            made.append(Number(**where, value=float(np.mean(values)), low=None, high=None, n=len(values)))
     return made
 
 
