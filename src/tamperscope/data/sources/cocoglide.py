@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 
 from tamperscope.data.sources.base import Found, Source, Tree, forged, stem
-from tamperscope.data.sources.folders import paired
-from tamperscope.data.sources.pairs import within
+from tamperscope.data.sources.pairs import unclaimed, within
 
 SOURCE = Source(
     title="CocoGlide",
@@ -19,7 +18,8 @@ SOURCE = Source(
     licence="non-profit use only",
     home="https://www.grip.unina.it/download/prog/TruFor/",
     size="1 024 PNG pictures of 256×256",
-    layout="fake/glide_inpainting_val2017_1000_up.png, mask/ with the same name, real/ with the same COCO number",
+    layout="fake/glide_inpainting_val2017_357501_up.png, mask/scissors_357501_mask.png, real/scissors_357501.png; the "
+    "COCO number is what they share",
     expected={"forged": 512, "pristine": 512},
 )
 
@@ -28,8 +28,13 @@ def read(tree: Tree) -> Iterator[Found]:
     """Yield real crops and repainted ones; crops of one COCO picture are one group."""
     for image in within(tree, "real"):
         yield Found(image, 0, group=_number(image))
-    for image, mask in paired(tree, ("fake",), ("mask", "masks")):
+    truths = within(tree, "mask", "masks")
+    numbered = {_number(mask): mask for mask in reversed(truths)}
+    images = within(tree, "fake")
+    for image in images:
+        mask = numbered.get(_number(image))
         yield from forged(tree, image, mask, group=_number(image), kind="inpainting", generator="glide")
+    unclaimed(tree, truths, {numbered.get(_number(image)) for image in images})
 
 
 def _number(image: str) -> str:

@@ -18,8 +18,8 @@ SOURCE = Source(
     licence="non-profit use only",
     home="https://www.grip.unina.it/download/prog/CMFD/",
     size="160 PNG pictures of 768×1024",
-    layout="NAME_copy.png (forged), NAME_gt.png (mask, source and copy), NAME.png or NAME_orig.png (original), all in "
-    "one folder or in folders side by side",
+    layout="forged_images/TP_NAME_copy.png (forged) and TP_NAME_gt.png (mask, source and copy), images/IMG_NAME.png "
+    "(original); or NAME_copy, NAME_gt, NAME or NAME_orig, all in one folder or in folders side by side",
     expected={"forged": 80, "pristine": 80},
 )
 
@@ -29,18 +29,23 @@ def read(tree: Tree) -> Iterator[Found]:
     pictures = tree.pictures("*")
     masks = [path for path in pictures if stem(path).lower().endswith("_gt")]
     changed = [path for path in pictures if re.search(r"_copy(?:_|$)", stem(path), re.I) and path not in masks]
-    names, rest = {_name(path) for path in [*changed, *masks]}, []
+    names, rest = {_source(path) for path in [*changed, *masks]}, []
     for image in pictures:
         if image in masks or image in changed:
             continue
-        if _name(image) in names or stem(image).lower().endswith("_orig"):
-            yield Found(image, 0, group=_name(image))
+        if _source(image) in names or stem(image).lower().endswith("_orig"):
+            yield Found(image, 0, group=_source(image))
         else:
             rest.append(image)
     left_out(tree, rest, "expected names such as NAME_copy, NAME_gt, NAME_orig, or an original NAME beside them")
     for image, mask in beside(tree, changed, masks, "{}_gt.*", "../gt/{}_gt.*", "../masks/{}_gt.*", name=_name):
-        yield from forged(tree, image, mask, group=_name(image), kind="copy_move")
+        yield from forged(tree, image, mask, group=_source(image), kind="copy_move")
 
 
 def _name(path: str) -> str:
     return re.sub(r"_(copy.*|gt|orig)$", "", stem(path).lower())
+
+
+def _source(path: str) -> str:
+    """Return the name that an original, IMG_C01_001, and its forgery, TP_C01_001_copy, share: tp_c01_001."""
+    return re.sub(r"^img_", "tp_", _name(path))
