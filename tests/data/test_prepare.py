@@ -226,6 +226,23 @@ def test_boxes_stand_in_for_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [n.kind for n in summary.notes] == ["repaired", "skipped"]
 
 
+def test_polygons_go_before_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _png(tmp_path / "set" / "a.png", _picture(1))
+    shapes = {"polygons": [[10, 10, 30, 10, 30, 20, 10, 20], [40, 2, 50, 2, 50, 12]], "boxes": [[0, 0, 64, 40]]}
+    found = Found("a.png", 1, extra=shapes)
+    monkeypatch.setattr(
+        sources, "load", lambda name: SimpleNamespace(SOURCE=_source(), read=lambda tree: iter([found]))
+    )
+    summary = preparing.prepare("faces", tmp_path / "set", tmp_path / "out")
+    (entry,) = list(Manifest(summary.manifest))
+    mask = Manifest(summary.manifest).open(entry).mask
+    assert mask is not None
+    assert mask[12:18, 12:28].all()
+    assert mask[4, 48]
+    assert not mask[11, 41]  # below the diagonal of the triangle
+    assert 200 <= mask.sum() <= 270
+
+
 def test_broken_pictures_and_masks_are_left_out_with_a_reason(copy: Path, tmp_path: Path) -> None:
     (copy / "tp" / "plain.png").write_bytes(b"no picture")
     (copy / "gt" / "ones.png").write_bytes(b"")

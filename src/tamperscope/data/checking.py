@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tamperscope.data import masks
+from tamperscope.data.exchange.coco import polygon_mask
 from tamperscope.data.manifest import Entry, relative
 from tamperscope.data.sources.base import Found, Note
 from tamperscope.errors import InputError, TamperscopeError, UnsupportedFormatError
@@ -101,7 +102,7 @@ class Checker:
             fields = {**found.extra, "image": relative(self.root / found.image, self.out), **own, "source": self.name}
             if found.mask is not None and found.label != 0:
                 fields |= self._mask(found, seen.size, row)
-            elif found.label != 0 and found.extra.get("boxes"):
+            elif found.label != 0 and (found.extra.get("polygons") or found.extra.get("boxes")):
                 fields["mask"] = self._drawn(found, seen.size, row)
             row.entry = Entry.model_validate(fields).model_dump(exclude_defaults=True)
         except (TamperscopeError, ValidationError, OSError) as error:
@@ -123,7 +124,10 @@ class Checker:
         return fields | {"mask": self._written(found, mask)}
 
     def _drawn(self, found: Found, size: tuple[int, int], row: Row) -> str:
-        """Return the path of a mask made of the boxes that a set states in place of a mask."""
+        """Return the path of a mask made of the polygons, or else the boxes, that a set states in place of a mask."""
+        if polygons := found.extra.get("polygons"):
+            row.notes.append(Note("repaired", found.image, "mask: drawn from the polygons"))
+            return self._written(found, np.logical_or.reduce([polygon_mask(p, size) for p in polygons]))
         mask = np.zeros(size, np.bool_)
         for box in found.extra["boxes"]:
             if len(box) != 4:
