@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from tamperscope.data import exchange
+from tamperscope.data import exchange, masks
 from tamperscope.data.exchange import coco, shards
 from tamperscope.data.manifest import Entry, Manifest, write
 from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
@@ -180,20 +180,20 @@ def test_broken_run_lengths_are_refused(counts: Any) -> None:
 
 
 def test_polygons_hold_the_centres_that_lie_inside() -> None:
-    box = coco.polygon_mask([2, 1, 6, 1, 6, 4, 2, 4], (6, 8))
+    box = masks.polygon([2, 1, 6, 1, 6, 4, 2, 4], (6, 8))
     wanted = np.zeros((6, 8), bool)
     wanted[1:4, 2:6] = True
     assert (box == wanted).all()
-    assert not coco.polygon_mask([0.6, 0.6, 1.4, 0.6, 1.4, 1.4, 0.6, 1.4], (4, 4)).any()
-    assert coco.polygon_mask([-9, -9, 99, -9, 99, 99, -9, 99], (4, 5)).all()
+    assert not masks.polygon([0.6, 0.6, 1.4, 0.6, 1.4, 1.4, 0.6, 1.4], (4, 4)).any()
+    assert masks.polygon([-9, -9, 99, -9, 99, 99, -9, 99], (4, 5)).all()
     points = np.random.default_rng(5).uniform(-3, 43, 14)
     large = Image.new("1", (40 * 8, 40 * 8))
     ImageDraw.Draw(large).polygon([float(p) * 8 for p in points], fill=1)
     centres = np.asarray(large)[4::8, 4::8]
-    assert (coco.polygon_mask(points.tolist(), (40, 40)) != centres).mean() < 0.03
+    assert (masks.polygon(points.tolist(), (40, 40)) != centres).mean() < 0.03
     for bad in ([1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 0, 1, float("nan"), 1, 1]):
         with pytest.raises(InvalidValueError, match="polygon"):
-            coco.polygon_mask(bad, (4, 4))
+            masks.polygon(bad, (4, 4))
 
 
 def test_coco_of_other_tools(tmp_path: Path) -> None:

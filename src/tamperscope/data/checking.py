@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from tamperscope.data import masks
-from tamperscope.data.exchange.coco import polygon_mask
 from tamperscope.data.manifest import Entry, relative
 from tamperscope.data.sources.base import Found, Note
 from tamperscope.errors import InputError, TamperscopeError, UnsupportedFormatError
@@ -127,7 +126,7 @@ class Checker:
         """Return the path of a mask made of the polygons, or else the boxes, that a set states in place of a mask."""
         if polygons := found.extra.get("polygons"):
             row.notes.append(Note("repaired", found.image, "mask: drawn from the polygons"))
-            return self._written(found, np.logical_or.reduce([polygon_mask(p, size) for p in polygons]))
+            return self._written(found, np.logical_or.reduce([masks.polygon(p, size) for p in polygons]))
         mask = np.zeros(size, np.bool_)
         for box in found.extra["boxes"]:
             if len(box) != 4:

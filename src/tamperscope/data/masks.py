@@ -7,6 +7,7 @@ Masks are opened by `media`, apart from what it leaves out on purpose: alpha, pa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamperscope.data.sources.base import Truth
-from tamperscope.errors import DecodeError, InputError, UnsupportedFormatError, unknown_name
+from tamperscope.errors import DecodeError, InputError, InvalidValueError, UnsupportedFormatError, unknown_name
 from tamperscope.types import BoolArray, UInt8Array
 
 if TYPE_CHECKING:
@@ -278,3 +279,30 @@ def _resized(mask: BoolArray, size: tuple[int, int], path: Path) -> BoolArray:
 
 def _shown(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} × {shape[0]}"
+
+
+def polygon(points: Sequence[float], size: tuple[int, int]) -> BoolArray:
+    """Return the (H, W) mask of the pixels whose centres a polygon holds (even-odd rule).
+
+    Args:
+        points: x0, y0, x1, y1 …; pixel (0, 0) reaches from 0 to 1.
+        size: (H, W).
+
+    Raises:
+        InvalidValueError: Fewer than three points, or a coordinate is not finite.
+    """
+    corners = np.asarray(points, np.float64)
+    if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2 or not np.isfinite(corners).all():
+        raise InvalidValueError(f"polygon: expected at least three finite points x, y, found {str(points)[:60]}")
+    x, y = corners[::2], corners[1::2]
+    height, width = size
+    mask = np.zeros(size, np.bool_)
+    top, bottom = np.clip([np.floor(y.min()), np.ceil(y.max())], 0, height).astype(int)
+    for row in range(top, bottom):
+        at = row + 0.5
+        crossed = (y <= at) != (np.roll(y, -1) <= at)
+        x0, y0, x1, y1 = x[crossed], y[crossed], np.roll(x, -1)[crossed], np.roll(y, -1)[crossed]
+        cuts = np.sort(x0 + (at - y0) * (x1 - x0) / (y1 - y0))
+        for left, right in zip(*np.clip(np.ceil(cuts - 0.5), 0, width).astype(int).reshape(-1, 2).T, strict=True):
+            mask[row, left:right] = True
+    return mask

@@ -65,33 +65,6 @@ def _unpacked(packed: str | bytes) -> list[int]:
     return runs
 
 
-def polygon_mask(points: Sequence[float], size: tuple[int, int]) -> BoolArray:
-    """Return the (H, W) mask of the pixels whose centres a polygon holds (even-odd rule).
-
-    Args:
-        points: x0, y0, x1, y1 …; pixel (0, 0) reaches from 0 to 1.
-        size: (H, W).
-
-    Raises:
-        InvalidValueError: Fewer than three points, or a coordinate is not finite.
-    """
-    corners = np.asarray(points, np.float64)
-    if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2 or not np.isfinite(corners).all():
-        raise InvalidValueError(f"polygon: expected at least three finite points x, y, found {str(points)[:60]}")
-    x, y = corners[::2], corners[1::2]
-    height, width = size
-    mask = np.zeros(size, np.bool_)
-    top, bottom = np.clip([np.floor(y.min()), np.ceil(y.max())], 0, height).astype(int)
-    for row in range(top, bottom):
-        at = row + 0.5
-        crossed = (y <= at) != (np.roll(y, -1) <= at)
-        x0, y0, x1, y1 = x[crossed], y[crossed], np.roll(x, -1)[crossed], np.roll(y, -1)[crossed]
-        cuts = np.sort(x0 + (at - y0) * (x1 - x0) / (y1 - y0))
-        for left, right in zip(*np.clip(np.ceil(cuts - 0.5), 0, width).astype(int).reshape(-1, 2).T, strict=True):
-            mask[row, left:right] = True
-    return mask
-
-
 def read_coco(path: Path, folder: Path) -> Iterator[Entry]:
     """Yield the pictures of a COCO file; what is annotated counts as forged, a picture without annotation as pristine.
 
@@ -138,7 +111,7 @@ def _drawn(picture: dict[str, Any], annotations: list[dict[str, Any]]) -> BoolAr
             mask |= rle_decode(shape["counts"], size)
         else:
             for polygon in shape:
-                mask |= polygon_mask(polygon, size)
+                mask |= masks.polygon(polygon, size)
     return mask
 
 

@@ -34,4 +34,4 @@ def read(tree: Tree) -> Iterator[Found]:
         extra: dict[str, Any] = {"kind": "inpainting"}
         if known := turns.get(stem(image).lower()):
             extra["turns"] = known
-        yield from forged(tree, image, mask, "white", split_of(image.split("/")[:-1]), **extra)
+        yield from forged(tree, image, mask, "labels", split_of(image.split("/")[:-1]), **extra)
