@@ -318,12 +318,14 @@ MINIS = [
         train/masks/2.png
         train/masks/4.png
         validation/real/1.jpg
+        real/7.JPEG
         """,
         [
             real("train/real/000000000009.jpg", split="train"),
             fake("train/full_synthetic/1.png", None, "generated", split="train"),
             fake("train/tampered/2.PNG", "train/masks/2.png", "tampered", split="train"),
             real("validation/real/1.jpg", split="val"),
+            real("real/7.JPEG"),
         ],
         [("missing", "train/masks/4.png"), ("missing", "train/tampered/3.png")],
     ),
