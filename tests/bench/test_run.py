@@ -182,6 +182,18 @@ def test_a_killed_run_of_a_foreign_detector_goes_on_and_ends_the_same(tmp_path: 
         assert "bright" in (tmp_path / "killed" / name).read_text()
 
 
+def test_a_foreign_detector_takes_part_in_a_scan(tmp_path: Path) -> None:
+    manifest, site = make_set(tmp_path / "set", 2), install_plugin(tmp_path / "site")
+    env = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    picture = str(manifest.parent / "p1.jpg")
+    words = [sys.executable, "-m", "tamperscope", "scan", picture, "--detectors", "bright,ela", "--json", "-"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in (0, 2, 3), done.stderr
+    report = json.loads(done.stdout)
+    assert [p["detector"] for p in report["predictions"] if p["status"] == "ok"] == ["bright", "ela"]
+    assert "bright" in {row["what"] for row in report["verdict"]["not_checked"]}  # shown, not weighed
+
+
 def _stored(cache: Path) -> int:
     import sqlite3
 

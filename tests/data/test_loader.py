@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench_data import make_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamperscope import media
 from tamperscope.data.loader import UNKNOWN, Batch, Failure, Listed, Loader, Sampling, pictures
+from tamperscope.data.manifest import Manifest
 from tamperscope.errors import DecodeError, InvalidValueError
 from tamperscope.geometry import Fit
 from tamperscope.ops import attack
@@ -282,3 +284,21 @@ def test_bad_weights_and_empty_sources_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="empty one"):
         list(Loader([listed("a", 0)], PAD, sampling=Sampling((1,))))
     assert list(Loader([listed("a", 0)], PAD, sampling=Sampling((0,)))) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_manifest_is_a_source_in_threads_and_processes(tmp_path: Path, workers: int) -> None:
+    manifest = Manifest(make_set(tmp_path, 5))
+    pool = "process" if workers else "thread"
+    loader = Loader([manifest], Fit("pad", 128), batch_size=2, workers=workers, pool=pool)  # type: ignore[arg-type]
+    batches = list(loader)
+    assert ids(iter(batches)) == [f"p{i}.jpg" for i in range(5)]
+    entries = list(manifest)
+    for name, mask, valid, picture in (
+        (name, batch.masks[k], batch.valid[k], batch.images[k]) for batch in batches for k, name in enumerate(batch.ids)
+    ):
+        sample = manifest.open(next(e for e in entries if e.image == name))
+        height, width = sample.size
+        assert (picture[:height, :width] == sample.rgb).all()
+        assert (mask[:height, :width] == sample.mask).all()
+        assert valid.sum() == height * width
