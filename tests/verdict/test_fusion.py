@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tamperscope.types import Finding, Prediction
-from tamperscope.verdict.card import CalibrationCard
+from tamperscope.verdict.card import CalibrationCard, shipped_card
 from tamperscope.verdict.fusion import decide, fuse_maps
 
 SIZE = (40, 60)
@@ -104,3 +104,15 @@ def test_maps_of_one_family_take_the_stronger_not_the_sum(card: CalibrationCard)
 def test_no_counting_map_gives_no_fused_map(card: CalibrationCard) -> None:
     verdict = decide([say("ela", 5)], [], card)
     assert fuse_maps({"ela": np.zeros(SIZE, np.uint8)}, verdict.calibrated, card) is None
+
+
+def test_what_hardly_moves_the_odds_is_no_reason() -> None:
+    edges = {"scores": (0.0, 1.0), "low": (0.0, 0.0), "high": (1.0, 1.0), "heat_llr": (0.0, 0.0)}
+    curve = shipped_card().detectors["zero"]
+    faint = curve.model_copy(update={**edges, "llr": (0.0, 0.05)})
+    loud = curve.model_copy(update={**edges, "llr": (0.0, 2.0)})
+    for worth, count in ((faint, 0), (loud, 1)):
+        card = shipped_card().model_copy(update={"detectors": {"zero": worth}, "weights": {worth.family: 1.0}})
+        verdict = decide([Prediction("zero", (8, 8), 1.0)], [], card)
+        assert len(verdict.reasons_for) == count
+        assert verdict.llr == pytest.approx(card.intercept + worth.llr[1])

@@ -18,6 +18,8 @@ from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Level
 
 DECLARED_LEVEL: Mapping[str, Level] = {"generated": "strong_evidence", "edited_by_ai": "suspicious"}
 
+_NEGLIGIBLE = 0.1  # natural-log units: odds that change by a tenth are no reason
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -87,6 +89,8 @@ def _not_checked(predictions: Sequence[Prediction], card: CalibrationCard) -> li
 def _weigh(verdict: Verdict, families: Mapping[str, tuple[str, float]], by_name: Mapping[str, Prediction]) -> None:
     for name, weight in sorted(families.values(), key=lambda item: -abs(item[1])):
         found = by_name[name].reasons
+        if abs(weight) < _NEGLIGIBLE:
+            continue
         if weight > 0:
             text = found[0].text if found else f"the statistic of {name} is unusually high"
             verdict.reasons_for.append(Reason(text, weight, name))
