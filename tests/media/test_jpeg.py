@@ -402,7 +402,7 @@ def test_hostile_bytes_cost_linear_time(plain, name) -> None:
     data = _HOSTILE[name](plain)
     start = time.process_time()
     facts = check(data)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 10  # quadratic time would be minutes
     assert len(json.dumps(facts)) < 300_000
 
 
