@@ -23,7 +23,7 @@ FLOORS = [
     {"scanning", "bench"},
     {"cli", "__init__", "__main__"},
 ]
-HEAVY = {"torch", "torchvision", "transformers", "timm", "sklearn", "skimage", "pandas", "matplotlib"}
+HEAVY = {"torch", "torchvision", "transformers", "timm", "sklearn", "skimage", "pandas", "matplotlib", "datasets"}
 
 
 def _floor(room: str) -> int:
