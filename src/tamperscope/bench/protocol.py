@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from tamperscope.errors import InputError, unknown_name
 from tamperscope.metrics.suites import named
+from tamperscope.settings import Shelf
+
+_SHELF = Shelf("protocol", "tamperscope.bench", "protocols", "tests")
 
 
 class TestSet(BaseModel):
@@ -70,8 +71,7 @@ class Protocol(BaseModel):
 
 def shipped() -> list[str]:
     """Return the names of the protocols inside the package."""
-    folder = resources.files("tamperscope.bench").joinpath("protocols")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return _SHELF.names()
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Protocol:
@@ -85,71 +85,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Protocol:
         UnknownNameError: No protocol, suite or field of a name.
         InputError: The file is no YAML of the expected shape.
     """
-    fields = _fields(name, ())
-    for text in overrides:
-        _override(fields, text)
-    try:
-        protocol = Protocol.model_validate(fields)
-    except ValidationError as error:
-        raise InputError(f"protocol '{name}': {error}") from error
+    protocol = _SHELF.load(Protocol, name, overrides)
     for suite in protocol.suites:
         named.load(suite)
     return protocol
-
-
-def _fields(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    import yaml
-
-    if name in seen:
-        raise InputError(f"protocol '{name}' inherits from itself: {' → '.join((*seen, name))}")
-    try:
-        fields = yaml.safe_load(_text(name))
-    except yaml.YAMLError as error:
-        raise InputError(f"protocol '{name}': expected YAML: {error}") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"protocol '{name}': expected fields such as `tests:`, found {type(fields).__name__}")
-    parent = fields.pop("inherits", None)
-    return {**(_fields(parent, (*seen, name)) if parent else {}), **fields}
-
-
-def _text(name: str) -> str:
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise InputError(f"expected a protocol, found no file '{name}'")
-        return path.read_text(encoding="utf-8")
-    if name not in shipped():
-        raise unknown_name("protocol", name, shipped())
-    return resources.files("tamperscope.bench").joinpath(f"protocols/{name}.yaml").read_text(encoding="utf-8")
-
-
-def _override(fields: dict[str, Any], text: str) -> None:
-    import yaml
-
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set: expected FIELD=VALUE, found '{text}'")
-    *parents, last = path.split(".")
-    place: Any = fields
-    for part in parents:
-        place = _child(place, part, path)
-    parsed = yaml.safe_load(value)
-    if isinstance(place, list):
-        place[_index(place, last, path)] = parsed
-    else:
-        place[last] = parsed
-
-
-def _child(place: Any, part: str, path: str) -> Any:
-    if isinstance(place, list):
-        return place[_index(place, part, path)]
-    if isinstance(place, Mapping) and part in place:
-        return place[part]
-    known = place if isinstance(place, Mapping) else ()
-    raise unknown_name(f"field in '{path}'", part, known)
-
-
-def _index(place: list[Any], part: str, path: str) -> int:
-    if not part.isdigit() or int(part) >= len(place):
-        raise InputError(f"--set {path}: expected a number below {len(place)}, found '{part}'")
-    return int(part)

@@ -1,0 +1,122 @@
+"""Settings in YAML: files shipped with the package or a user's own, which can inherit, with dotted overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tamperscope.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where the settings of one kind lie.
+
+    Attributes:
+        kind: What one of them is called, such as `protocol`.
+        package: Whose resources hold the shipped ones.
+        folder: Of the package, with one `NAME.yaml` each.
+        example: A field that every one has, for messages.
+    """
+
+    kind: str
+    package: str
+    folder: str
+    example: str
+
+    def names(self) -> list[str]:
+        """Return the names of the shipped ones."""
+        found = resources.files(self.package).joinpath(self.folder).iterdir()
+        return sorted(f.name.removesuffix(".yaml") for f in found if f.name.endswith(".yaml"))
+
+    def load(
+        self, model: type[Model], name: str, overrides: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+    ) -> Model:
+        """Return the settings of a name or path, checked.
+
+        Args:
+            model: What they must be.
+            name: Of a shipped one, or the path of a YAML file. `inherits: NAME` takes another one's fields first.
+            overrides: Dotted settings such as `rounds=100`, `tests.0.limit=20`; values are YAML.
+            defaults: JSON-ready fields that overrides may reach into though no file states them.
+
+        Raises:
+            UnknownNameError: No settings or field of a name.
+            InputError: The file is no YAML of the expected shape.
+        """
+        from pydantic import ValidationError
+
+        fields = {**(defaults or {}), **self._fields(name, ())}
+        for text in overrides:
+            _override(fields, text)
+        try:
+            return model.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(f"{self.kind} '{name}': {error}") from error
+
+    def _fields(self, name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+        import yaml
+
+        if name in seen:
+            raise InputError(f"{self.kind} '{name}' inherits from itself: {' → '.join((*seen, name))}")
+        try:
+            fields = yaml.safe_load(self._text(name))
+        except yaml.YAMLError as error:
+            raise InputError(f"{self.kind} '{name}': expected YAML: {error}") from error
+        if not isinstance(fields, dict):
+            found = type(fields).__name__
+            raise InputError(f"{self.kind} '{name}': expected fields such as `{self.example}:`, found {found}")
+        parent = fields.pop("inherits", None)
+        return {**(self._fields(parent, (*seen, name)) if parent else {}), **fields}
+
+    def _text(self, name: str) -> str:
+        path = Path(name)
+        if path.suffix in (".yaml", ".yml") or path.is_file():
+            if not path.is_file():
+                raise InputError(f"expected a {self.kind}, found no file '{name}'")
+            return path.read_text(encoding="utf-8")
+        if name not in self.names():
+            raise unknown_name(self.kind, name, self.names())
+        return resources.files(self.package).joinpath(f"{self.folder}/{name}.yaml").read_text(encoding="utf-8")
+
+
+def _override(fields: dict[str, Any], text: str) -> None:
+    import yaml
+
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set: expected FIELD=VALUE, found '{text}'")
+    *parents, last = path.split(".")
+    place: Any = fields
+    for part in parents:
+        place = _child(place, part, path)
+    parsed = yaml.safe_load(value)
+    if isinstance(place, list):
+        place[_index(place, last, path)] = parsed
+    elif isinstance(place, dict):
+        place[last] = parsed
+    else:
+        raise InputError(f"--set {path}: expected fields or a list above '{last}', found {type(place).__name__}")
+
+
+def _child(place: Any, part: str, path: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, part, path)]
+    if isinstance(place, Mapping) and part in place:
+        return place[part]
+    known = place if isinstance(place, Mapping) else ()
+    raise unknown_name(f"field in '{path}'", part, known)
+
+
+def _index(place: list[Any], part: str, path: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise InputError(f"--set {path}: expected a number below {len(place)}, found '{part}'")
+    return int(part)
