@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tamperscope.cli import bench, data
+from tamperscope.cli import bench, data, forge
 from tamperscope.cli.common import fail
 
 app = typer.Typer(
@@ -107,6 +107,7 @@ def version(show: bool) -> None:
 
 
 app.command("evaluate")(bench.evaluate)
+app.command("forge")(forge.forge)
 
 
 @app.callback()

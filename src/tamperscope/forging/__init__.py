@@ -1,0 +1,1 @@
+"""Labelled forgeries made to order: drawn from a recipe, gated, recorded, and replayable from their record."""

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tamperscope.data import masks
+from tamperscope.errors import InputError, UnknownNameError
+from tamperscope.forging import plan
+from tamperscope.forging.pool import Photo, Pool, UnreadableError
+from tamperscope.forging.recipe import Pictures, Recipe
+
+
+def test_a_manifest_gives_authentic_photographs_with_what_is_known(photos: Path) -> None:
+    pool = Pool.of(photos)
+    assert {p.id for p in pool.photos} == {
+        *("a0.jpg", "a1.jpg", "b0.jpg", "b1.jpg", "c0.jpg", "c1.jpg", "d0.jpg"),
+        "broken.jpg",
+    }
+    assert pool.photos == Pool.of(photos / "manifest.jsonl").photos
+    first = pool.get("a0.jpg")
+    assert (first.group, first.noun, first.attributes, first.object_mask) == (
+        "a",
+        "a person",
+        ("old",),
+        "a0_object.png",
+    )
+    opened, outline = pool.open(first)
+    assert outline is not None
+    assert outline.sum() == 50 * 50
+    assert outline.shape == opened.sample.size
+    assert {p.id for p in Pool.of(photos, {"split": "dev"}).photos} == {"d0.jpg"}
+    assert {p.id for p in Pool.of(photos, {"under": "b"}).photos} == {"b0.jpg", "b1.jpg", "broken.jpg"}
+
+
+def test_a_plain_folder_gives_all_its_pictures(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("x.png", "deep/y.png"):
+        (tmp_path / name).write_bytes(encode(np.zeros((8, 8, 3), np.uint8)))
+    (tmp_path / "notes.txt").write_text("no picture")
+    pool = Pool.of(tmp_path)
+    assert [p.id for p in pool.photos] == ["deep/y.png", "x.png"]
+    assert len({p.group for p in pool.photos}) == 2
+    with pytest.raises(InputError, match="found none"):
+        Pool.of(tmp_path, {"split": "train"})
+
+
+def test_broken_and_unknown_photographs(photos: Path, tmp_path: Path) -> None:
+    pool = Pool.of(photos)
+    with pytest.raises(UnreadableError, match=r"broken\.jpg"):
+        pool.open(pool.get("broken.jpg"))
+    (photos / "small.png").write_bytes(masks.png(np.ones((5, 6), np.bool_)))
+    with pytest.raises(UnreadableError, match="object mask"):
+        pool.open(Photo("b0.jpg", "b", object_mask="small.png"))
+    (photos / "small.png").unlink()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnreadableError, match="nothere"):
+        pool.open(Photo("nothere.jpg", "x"))
+    assert pool.open(Photo("b0.jpg", "b"))[1] is None
+    with pytest.raises(UnknownNameError, match=r"did you mean 'a0\.jpg'"):
+        pool.get("a0.jpeg")
+    with pytest.raises(InputError, match="found none"):
+        Pool.of(tmp_path / "empty")
+    with pytest.raises(InputError):
+        Pool.of(tmp_path / "nowhere")
+
+
+def test_what_is_known_of_the_photographs_is_their_digest(pool: Pool) -> None:
+    assert pool.digest() == Pool(pool.root, list(pool.photos)).digest()
+    assert pool.digest() != Pool(pool.root, list(pool.photos)[:-1]).digest()
+
+
+def test_donors_are_of_another_group_and_the_same_split(photos: Path, quick: Recipe) -> None:
+    pool = Pool.of(photos)
+    recipe = quick.model_copy(update={"operations": {"splice": 1.0}})
+    plans = [plan.draw(recipe, pool, 3, index, 0) for index in range(300)]
+    # The only picture of `dev` has no donor.
+    assert any(p is None for p in plans)
+    hosts = Counter()
+    for made in filter(None, plans):
+        hosts[made.host.photo] += 1
+        host = pool.get(made.host.photo)
+        assert host.split == "train"
+        for step in made.steps:
+            assert step.donor is not None
+            donor = pool.get(step.donor.photo)
+            assert donor.group != host.group
+            assert donor.split == host.split
+    assert len(hosts) == 7
+    assert min(hosts.values()) > 15
+
+
+def test_a_plan_depends_on_seed_index_and_attempt_only(pool: Pool, quick: Recipe) -> None:
+    first = plan.draw(quick, pool, 1, 5, 0)
+    assert first == plan.draw(quick, pool, 1, 5, 0)
+    others = [plan.draw(quick, pool, *path) for path in ((2, 5, 0), (1, 6, 0), (1, 5, 1))]
+    assert all(first != other for other in others)
+    assert first is not None
+    assert plan.Plan.model_validate_json(first.model_dump_json()) == first
+    states = [rng.integers(2**60) for rng in (first.host_rng(), first.delivery_rng(), *first.step_rngs(0))]
+    states += [rng.integers(2**60) for rng in first.step_rngs(1)]
+    assert len(set(states)) == 6
+
+
+def test_weights_and_ranges_are_drawn_as_asked(pool: Pool, quick: Recipe) -> None:
+    weights = {"operations": {"copy_move": 3.0, "removal": 1.0, "splice": 0.0}, "steps": (1, 3)}
+    recipe = quick.model_copy(update={**weights, "deliveries": {"": 0.0, "jpeg": 1.0}})
+    plans = [p for p in (plan.draw(recipe, pool, 0, index, 0) for index in range(600)) if p is not None]
+    names = Counter(step.operation for p in plans for step in p.steps)
+    assert set(names) == {"copy_move", "removal"}
+    assert 0.70 < names["copy_move"] / sum(names.values()) < 0.80
+    counts = Counter(len(p.steps) for p in plans)
+    assert set(counts) == {1, 2, 3}
+    assert min(counts.values()) > 150
+    assert {p.delivery for p in plans} == {"jpeg"}
+
+
+def test_known_objects_and_histories_come_as_often_as_asked(pool: Pool, quick: Recipe) -> None:
+    for share in (0.0, 0.25, 1.0):
+        hosts = Pictures(objects=share, recompressed=share, qualities=(61, 62))
+        recipe = quick.model_copy(update={"hosts": hosts})
+        drawn = [p.host for p in (plan.draw(recipe, pool, 0, i, 0) for i in range(900)) if p is not None]
+        known = [host.object for host in drawn if host.photo == "a0.jpg"]
+        assert not any(host.object for host in drawn if host.photo != "a0.jpg")
+        assert abs(np.mean(known) - share) < 0.12
+        assert abs(np.mean([host.qualities is not None for host in drawn]) - share) < 0.06
+        assert {host.qualities for host in drawn} <= {None, (61, 62)}
