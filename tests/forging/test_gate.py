@@ -95,7 +95,7 @@ def test_a_change_beyond_the_feather_is_a_spill(good: Made, far: int) -> None:
     rgb = good.after.rgb.copy()
     rgb[y, x] ^= 255
     made = replace(good, after=replace(good.after, rgb=rgb))
-    assert (verdict(made) == "spill") == (far > gate.FEATHER)
+    assert (verdict(made) == "spill") == (far == 3)
     anew = replace(made, edits=({**made.edits[0], "reencoded": True},))
     assert verdict(anew) == ""
 
@@ -114,6 +114,10 @@ def test_files_that_differ_in_form_betray_themselves(good: Made, encode: Callabl
         encode(good.twin.rgb[8:], "JPEG", quality=90, subsampling="4:2:0"),
     ):
         assert verdict(as_twin(data, media.open(data).sample)) == "format"
+    png, webp = encode(good.sample.rgb), encode(good.twin.rgb, "WEBP", lossless=True)
+    lossless = replace(good, data=png, sample=replace(good.sample, jpeg=None))
+    assert verdict(replace(lossless, twin_data=webp, twin=media.open(webp).sample)) == "format"
+    assert verdict(replace(lossless, twin_data=png, twin=replace(good.twin, jpeg=None))) == ""
     same = encode(good.twin.rgb, "JPEG", quality=90, subsampling="4:2:0")
     assert verdict(as_twin(same, media.open(same).sample)) == ""
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tamperscope import media
 from tamperscope.data import masks
 from tamperscope.data.manifest import Entry
-from tamperscope.errors import InputError, InvalidValueError
+from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
 from tamperscope.forging import making, operations
 from tamperscope.forging.making import Made
 from tamperscope.forging.plan import Plan, Prepared, Step
@@ -122,8 +122,20 @@ def test_replay_refuses_other_photographs_and_lines_without_a_plan(pool: Pool, t
     (tmp_path / "c0.jpg").write_bytes((pool.root / "c1.jpg").read_bytes())
     with pytest.raises(InputError, match=r"others are now: c0\.jpg"):
         making.replay(entry_of(made), copy)
+    with pytest.raises(UnknownNameError, match=r"c0\.jpg"):
+        making.replay(entry_of(made), Pool(tmp_path, [Photo("b0.jpg", "b")]))
     with pytest.raises(InputError, match="found none"):
         making.replay(Entry(image="twins/000000.png", label=0), copy)
+
+
+def test_replay_notices_that_other_bytes_are_made(pool: Pool) -> None:
+    made = making.make(planned("removal"), pool)
+    fields = entry_of(made).model_dump()
+    other = fields["plan"] | {"seed": 99}
+    with pytest.raises(InputError, match=r"other bytes were made; `forge\.json`"):
+        making.replay(Entry.model_validate(fields | {"plan": other}), pool)
+    with pytest.raises(InputError, match="expected the plan of a forgery"):
+        making.replay(Entry.model_validate(fields | {"plan": {"seed": 1}}), pool)
 
 
 def test_hosts_are_shrunk_compressed_and_recorded(pool: Pool) -> None:

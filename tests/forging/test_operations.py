@@ -14,6 +14,8 @@ from tamperscope.errors import InvalidValueError, UnknownNameError
 from tamperscope.forging import gate, operations
 from tamperscope.types import Sample
 
+# What may leave a picture as it is, as a control, is asked not to.
+SETTINGS = {"upsampled": {"kind": ["bilinear", "transposed"]}}
 TRACES = {
     "duplication",
     "foreign_noise",
@@ -45,9 +47,21 @@ def material(photo: Callable[[str], np.ndarray]) -> operations.Material:
     return operations.Material(outline, donor, cut, "a person", ("old",))
 
 
+@pytest.fixture
+def page() -> Sample:
+    rgb = np.full((192, 256, 3), 235, np.uint8)
+    for row, text in enumerate(("Total 123.40", "Tax 17.05", "Paid by card", "No 55871 of 9")):
+        cv2.putText(rgb, text, (12, 36 + 44 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (30, 30, 30), 2, cv2.LINE_AA)
+    noise = np.random.default_rng(0).normal(0, 2, rgb.shape)
+    rgb = np.clip(np.rint(rgb + noise), 0, 255).astype(np.uint8)
+    return Sample(rgb, np.zeros((192, 256), np.bool_), id="page")
+
+
 @pytest.mark.parametrize("name", operations.OPERATIONS)
-def test_contract(name: str, host: Sample, material: operations.Material) -> None:
-    made = operations.build(name, {}, material)(host, np.random.default_rng(5))
+def test_contract(name: str, host: Sample, page: Sample, material: operations.Material) -> None:
+    host = page if ".document." in operations.get(name).at else host
+    settings = SETTINGS.get(name, {})
+    made = operations.build(name, settings, material)(host, np.random.default_rng(5))
     assert made.mask is not None
     assert made.mask.any()
     (entry,) = made.meta["ops"]
@@ -61,13 +75,19 @@ def test_contract(name: str, host: Sample, material: operations.Material) -> Non
     assert entry["trace"]
     assert set(entry["trace"]) <= TRACES
     assert {"noun", "attributes", "place", "relation"} <= entry["words"].keys()
-    again = operations.build(name, {}, material)(host, np.random.default_rng(5))
+    again = operations.build(name, settings, material)(host, np.random.default_rng(5))
     assert np.array_equal(made.rgb, again.rgb)
     assert np.array_equal(made.mask, again.mask)
     assert again.meta == made.meta
     loose = replace(material, object=None)
-    drawn = [operations.build(name, {}, loose)(host, np.random.default_rng(seed)).rgb for seed in (6, 7)]
+    drawn = [operations.build(name, settings, loose)(host, np.random.default_rng(seed)).rgb for seed in (6, 7)]
     assert not np.array_equal(*drawn)
+
+
+def test_what_is_known_of_an_object_is_recorded(host: Sample, material: operations.Material) -> None:
+    for name in ("splice", "copy_move", "jitter"):
+        told = operations.build(name, {}, material)(host, np.random.default_rng(1)).meta["ops"][0]["words"]
+        assert (told["noun"], told["attributes"]) == ("a person", ["old"])
 
 
 @pytest.mark.parametrize("name", [n for n, o in operations.OPERATIONS.items() if o.donor])

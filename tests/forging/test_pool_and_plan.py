@@ -102,7 +102,10 @@ def test_a_plan_depends_on_seed_index_and_attempt_only(pool: Pool, quick: Recipe
     assert plan.Plan.model_validate_json(first.model_dump_json()) == first
     states = [rng.integers(2**60) for rng in (first.host_rng(), first.delivery_rng(), *first.step_rngs(0))]
     states += [rng.integers(2**60) for rng in first.step_rngs(1)]
-    assert len(set(states)) == 6
+    for path in ({"seed": 2}, {"index": 6}, {"attempt": 1}):
+        other = first.model_copy(update=path)
+        states += [rng.integers(2**60) for rng in (other.host_rng(), other.delivery_rng(), *other.step_rngs(0))]
+    assert len(set(states)) == 6 + 3 * 4
 
 
 def test_weights_and_ranges_are_drawn_as_asked(pool: Pool, quick: Recipe) -> None:

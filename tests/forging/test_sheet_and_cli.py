@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tamperscope import media
 from tamperscope.cli import forge
+from tamperscope.data import manifest
 from tamperscope.data.manifest import Manifest
 from tamperscope.errors import InputError
 from tamperscope.forging import run, sheet
@@ -26,14 +27,14 @@ def out(photos: Path, quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_a_sheet_shows_each_forgery_and_its_mask(out: Path, tmp_path: Path) -> None:
-    manifest = Manifest(out / "manifest.jsonl")
-    assert sheet.write(manifest.path, tmp_path / "sheet.png", limit=4, columns=2) == 4
+    source = Manifest(out / "manifest.jsonl")
+    assert sheet.write(source.path, tmp_path / "sheet.png", limit=4, columns=2) == 4
     page = media.open(tmp_path / "sheet.png").sample.rgb
     cell = 2 * sheet.SIDE + 2 * sheet.GAP
     assert page.shape[:2] == (2 * (sheet.SIDE + sheet.CAPTION) + sheet.GAP, 2 * cell + sheet.GAP)
-    forged = [entry for entry in manifest if entry.label == 1]
+    forged = [entry for entry in source if entry.label == 1]
     for number, entry in enumerate(forged[:4]):
-        sample = manifest.open(entry)
+        sample = source.open(entry)
         assert sample.mask is not None
         if max(sample.size) > sheet.SIDE:
             continue
@@ -46,6 +47,19 @@ def test_a_sheet_shows_each_forgery_and_its_mask(out: Path, tmp_path: Path) -> N
         assert np.array_equal(marked[~sample.mask], sample.rgb[~sample.mask])
         assert (marked != sample.rgb).any(axis=2)[sample.mask].mean() > 0.9
         assert (page[y + sheet.SIDE : y + sheet.SIDE + 40, x - sheet.SIDE : x] < 128).any()  # a caption
+
+
+def test_long_captions_stay_in_their_column(out: Path, tmp_path: Path) -> None:
+    source = Manifest(out / "manifest.jsonl")
+    forged = [entry for entry in source if entry.label == 1][:2]
+    long = [entry.model_copy(update={"delivery": "m" * 500}) for entry in forged]
+    manifest.write(out / "long.jsonl", long)
+    sheet.write(out / "long.jsonl", tmp_path / "sheet.png", columns=2)
+    page = media.open(tmp_path / "sheet.png").sample.rgb
+    caption = page[sheet.GAP + sheet.SIDE : sheet.GAP + sheet.SIDE + sheet.CAPTION]
+    edge = 2 * (sheet.SIDE + sheet.GAP)
+    assert (caption[:, edge - 20 : edge - 8] < 128).any()
+    assert not (caption[:, edge : edge + sheet.GAP] < 240).any()
 
 
 def test_a_sheet_needs_forgeries(tmp_path: Path) -> None:

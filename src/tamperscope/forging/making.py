@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from tamperscope.data.manifest import Entry
 from tamperscope.errors import InputError, InvalidValueError
@@ -19,6 +21,8 @@ from tamperscope.ops.forge import delivery, histories
 from tamperscope.ops.record import record
 from tamperscope.report import imaging
 from tamperscope.types import BoolArray, Sample, UInt8Array
+
+OUTPUT = "forged"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,29 +116,39 @@ def replay(entry: Entry, photos: str | Path | Pool) -> Sample:
     """Return the forgery that a line of a forged manifest records: the same pixels, mask and record.
 
     Raises:
-        InputError: The line records no forgery, or a photograph is missing or is not the one that was used.
+        InputError: The line records no forgery, or the photographs or the code are not those that it was made with.
+        UnknownNameError: A photograph is missing.
     """
     return remake(entry, photos).sample
 
 
 def remake(entry: Entry, photos: str | Path | Pool) -> Made:
     """Return all of a recorded forgery, also its twin's and both files' bytes; errors are those of `replay`."""
-    stored = entry.extra.get("plan")
-    if not isinstance(stored, dict):
+    stored, wanted = entry.extra.get("plan"), entry.extra.get("sha256")
+    if not isinstance(stored, dict) or not isinstance(wanted, dict):
         raise InputError(
             f"'{entry.image}': expected the record of a forgery with its plan, found none; twins have none"
         )
-    made = make(Plan.model_validate(stored), photos if isinstance(photos, Pool) else Pool.of(photos))
-    wanted, found = entry.extra.get("sha256", {}), digests(made)
-    if wanted != found:
-        changed = ", ".join(name for name in found if wanted.get(name) != found[name])
-        raise InputError(f"'{entry.image}': expected the photographs that it was made of; others are now: {changed}")
+    try:
+        plan = Plan.model_validate(stored)
+    except ValidationError as error:
+        raise InputError(f"'{entry.image}': expected the plan of a forgery: {error}") from error
+    made = make(plan, photos if isinstance(photos, Pool) else Pool.of(photos))
+    found = digests(made)
+    changed = [name for name in found if wanted.get(name) != found[name]]
+    if changed == [OUTPUT]:
+        raise InputError(
+            f"'{entry.image}': other bytes were made; `forge.json` says which versions made the first ones"
+        )
+    if changed:
+        names = ", ".join(name for name in changed if name != OUTPUT)
+        raise InputError(f"'{entry.image}': expected the photographs that it was made of; others are now: {names}")
     return made
 
 
 def digests(made: Made) -> dict[str, str]:
-    """Return the SHA-256 of the photographs' files, by name."""
-    return {source.photo.id: source.sha256 for source in made.sources}
+    """Return the SHA-256 of the photographs' files, by name, and of the forgery's, as `OUTPUT`."""
+    return {source.photo.id: source.sha256 for source in made.sources} | {OUTPUT: hashlib.sha256(made.data).hexdigest()}
 
 
 def _prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:

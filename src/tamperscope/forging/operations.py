@@ -52,6 +52,10 @@ OPERATIONS: dict[str, Operation] = {
     "trace_sharpening": Operation(f"{_FORGE}traces.sharpening:Sharpening", _TRACE, object="region"),
     "trace_blur": Operation(f"{_FORGE}traces.blur:Blur", _TRACE, object="region"),
     "trace_mixed": Operation("tamperscope.forging.operations:mixed", _TRACE, object="region"),
+    "cut_paste": Operation(f"{_FORGE}document.cut_paste:CutPaste", "overwritten"),
+    "retype": Operation(f"{_FORGE}document.retype:Retype", "retyped"),
+    "white_out": Operation(f"{_FORGE}document.white_out:WhiteOut", "covered"),
+    "upsampled": Operation(f"{_FORGE}upsampled:Upsampled", "made anew", object="region"),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,4 +72,11 @@ def _caption(draw: ImageDraw, entry: Entry, x: int, y: int) -> None:
         str(extra.get("delivery") or "lossless"),
     ]
     for number, line in enumerate(lines):
-        draw.text((x, y + 13 * number), line[:88], fill=(40, 40, 40), font=font)
+        draw.text((x, y + 13 * number), _fitted(draw, line, font), fill=(40, 40, 40), font=font)
+
+
+def _fitted(draw: ImageDraw, line: str, font: Any) -> str:
+    """Return a line, cut off where it would run into the next column."""
+    while draw.textlength(line, font=font) > 2 * SIDE:
+        line = line.removesuffix("…")[:-1] + "…"
+    return line

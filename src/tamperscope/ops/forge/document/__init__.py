@@ -1,0 +1,1 @@
+"""Text edits on scanned documents: words copied over others, retyped or painted over."""
