@@ -104,3 +104,9 @@ def test_public_surface() -> None:
         assert getattr(tamperscope, name) is not None
     with pytest.raises(AttributeError):
         tamperscope.nothing  # noqa: B018
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """Two test modules of one name cannot be collected together."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
