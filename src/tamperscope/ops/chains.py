@@ -55,10 +55,13 @@ PROFILES: dict[Service, Profile] = {
 def social(sample: Sample, profile: Service = "whatsapp") -> Sample:
     """Send through a social medium, approximately: shrink to its limit, sharpen where it did, compress as JPEG."""
     chosen = PROFILES[profile]
-    sent = limited(sample, chosen.long_side, chosen.interpolation)
-    if chosen.sharpening and sent.size != sample.size:
-        sent = sharpen(sent, chosen.sharpening, 0.6)
-    return jpeg(sent, chosen.quality, chosen.subsampling)
+    return jpeg(uncompressed(sample, chosen), chosen.quality, chosen.subsampling)
+
+
+def uncompressed(sample: Sample, profile: Profile) -> Sample:
+    """Return what a social medium compresses: shrunk to its limit, sharpened where it was."""
+    sent = limited(sample, profile.long_side, profile.interpolation)
+    return sharpen(sent, profile.sharpening, 0.6) if profile.sharpening and sent.size != sample.size else sent
 
 
 def screenshot(

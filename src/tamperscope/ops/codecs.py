@@ -47,8 +47,13 @@ def double_jpeg(
         dx: Columns cut off at the left.
         subsampling: Of both.
     """
-    once = jpeg(sample, first, subsampling)
-    return jpeg(window(once, dy, dx, once.size[0] - dy, once.size[1] - dx), second, subsampling)
+    return jpeg(compressed_once(sample, first, dy, dx, subsampling), second, subsampling)
+
+
+def compressed_once(sample: Sample, quality: int, dy: int, dx: int, subsampling: Subsampling) -> Sample:
+    """Return what the second compression of `double_jpeg` is given."""
+    once = jpeg(sample, quality, subsampling)
+    return window(once, dy, dx, once.size[0] - dy, once.size[1] - dx)
 
 
 def webp(sample: Sample, quality: Quality = 75) -> Sample:

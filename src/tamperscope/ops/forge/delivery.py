@@ -23,7 +23,7 @@ import numpy as np
 from tamperscope import media
 from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.media.recompress import Subsampling, encode_jpeg, encode_with_tables
-from tamperscope.ops import attack, chains, codecs, tones, warps
+from tamperscope.ops import attack, chains, codecs
 from tamperscope.ops.forge.camera_tables import CAMERAS
 from tamperscope.ops.record import record
 from tamperscope.types import Sample, UInt8Array
@@ -161,15 +161,12 @@ def _last_file(sample: Sample, op: str, **values: Any) -> bytes:
     if op == "jpeg":
         return encode_jpeg(sample.rgb, **values)
     if op == "double_jpeg":
-        dy, dx, subsampling = values["dy"], values["dx"], values["subsampling"]
-        once = codecs.jpeg(sample, values["first"], subsampling)
-        return encode_jpeg(once.rgb[dy:, dx:], values["second"], subsampling)
+        subsampling = values["subsampling"]
+        once = codecs.compressed_once(sample, values["first"], values["dy"], values["dx"], subsampling)
+        return encode_jpeg(once.rgb, values["second"], subsampling)
     if op == "social":
         profile = chains.PROFILES[values["profile"]]
-        sent = warps.limited(sample, profile.long_side, profile.interpolation)
-        if profile.sharpening and sent.size != sample.size:
-            sent = tones.sharpen(sent, profile.sharpening, 0.6)
-        return encode_jpeg(sent.rgb, profile.quality, profile.subsampling)
+        return encode_jpeg(chains.uncompressed(sample, profile).rgb, profile.quality, profile.subsampling)
     raise InvalidValueError(f"delivery: the file of '{op}' is not kept; end the text with '> png' or '|jpeg'")
 
 
