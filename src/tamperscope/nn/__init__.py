@@ -1,0 +1,1 @@
+"""What networks share: parts and how they are trained. Needs torch: `pip install "tamperscope[train]"`."""

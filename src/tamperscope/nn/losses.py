@@ -1,0 +1,182 @@
+"""Losses of localization: every one is told which pixels count, and is defined for empty masks.
+
+Shapes: logits and truth (B, 1, H, W), `valid` (B, 1, H, W) bool or None for all; results are scalars.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def edge_band(mask: Tensor, width: int = 7) -> Tensor:
+    """Return the band along the outline of masks (IML-ViT): dilated but not eroded, by a cross of an odd width.
+
+    Args:
+        mask: (B, 1, H, W), 0 or 1.
+        width: Pixels of the cross; 1 gives an empty band.
+
+    Returns:
+        (B, 1, H, W) of the mask's type, 1 in the band. Beyond the border of the picture nothing changes.
+    """
+    reach = width // 2
+    dilated, eroded = _dilated(mask, reach), 1 - _dilated(1 - mask, reach)
+    return dilated - eroded
+
+
+def bce(logits: Tensor, truth: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+    """Return the mean binary cross-entropy of the valid pixels.
+
+    Args:
+        logits: Of being forged.
+        truth: 0 to 1.
+        valid: Which pixels count.
+        weight: Factor of each pixel, such as an edge band; the mean stays that over all valid pixels.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits.float(), truth.float(), reduction="none")
+    return _mean(loss if weight is None else loss * weight, valid)
+
+
+def edge_bce(
+    logits: Tensor, truth: Tensor, valid: Tensor | None = None, factor: float = 20.0, width: int = 7
+) -> Tensor:
+    """Return cross-entropy with more weight along outlines: BCE + factor x mean(BCE x band) (IML-ViT, RelayFormer).
+
+    The mean is over all valid pixels, so that the factor makes up for how few lie in the band.
+    """
+    return bce(logits, truth, valid, 1 + factor * edge_band(truth.float(), width))
+
+
+def dice(logits: Tensor, truth: Tensor, valid: Tensor | None = None, smooth: float = 0.0) -> Tensor:
+    """Return 1 - 2 sum(p g) / sum(p + g) of each picture, averaged (MMFusion's is with `smooth` 0).
+
+    Args:
+        logits: Of being forged.
+        truth: 0 or 1.
+        valid: Which pixels count.
+        smooth: Added above and below: with 1 an empty mask that is answered by nothing costs nothing.
+    """
+    counted = torch.ones_like(truth) if valid is None else valid
+    p, g = (x.float().mul(counted).flatten(1) for x in (logits.float().sigmoid(), truth))
+    overlap, total = (p * g).sum(1), (p + g).sum(1)
+    return (1 - (2 * overlap + smooth) / (total + smooth + 1e-9)).mean()
+
+
+def focal(
+    logits: Tensor, truth: Tensor, valid: Tensor | None = None, gamma: float = 2.0, alpha: float = 0.25
+) -> Tensor:
+    """Return the focal loss (Lin et al., 2017): cross-entropy x (1 - p of the true class)^gamma x class weight.
+
+    Args:
+        logits: Of being forged.
+        truth: 0 or 1.
+        valid: Which pixels count.
+        gamma: 0 gives weighted cross-entropy.
+        alpha: Weight of forged pixels; authentic ones have 1 - alpha. Below 0: no class weights.
+    """
+    logits, truth = logits.float(), truth.float()
+    p = logits.sigmoid()
+    right = p * truth + (1 - p) * (1 - truth)
+    weight = (1 - right) ** gamma
+    if alpha >= 0:
+        weight = weight * (alpha * truth + (1 - alpha) * (1 - truth))
+    return _mean(weight * F.binary_cross_entropy_with_logits(logits, truth, reduction="none"), valid)
+
+
+def cross_entropy(
+    logits: Tensor, classes: Tensor, valid: Tensor | None = None, weights: tuple[float, ...] = ()
+) -> Tensor:
+    """Return the cross-entropy over classes, weighted as `torch.nn.CrossEntropyLoss` does; 0 where no pixel counts.
+
+    Args:
+        logits: (B, C, H, W).
+        classes: (B, H, W) int, 0 to C - 1.
+        valid: (B, H, W) bool.
+        weights: Of each class; none = all alike.
+    """
+    known = torch.ones_like(classes, dtype=torch.bool) if valid is None else valid
+    weight = torch.tensor(weights, device=logits.device) if weights else None
+    loss = F.cross_entropy(logits.float(), classes.long(), weight, reduction="none")
+    total = known.float() if weight is None else known * weight[classes.long()]
+    return (loss * known).sum() / total.sum().clamp(min=1e-9)
+
+
+def confidence(logits: Tensor, confidences: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the squared error of a confidence map against the true class's probability (MMFusion, TruFor).
+
+    Args:
+        logits: Of being forged; no gradient goes there.
+        confidences: Logits of the confidence.
+        truth: 0 or 1.
+        valid: Which pixels count.
+    """
+    p = logits.detach().float().sigmoid()
+    target = truth * p + (1 - truth) * (1 - p)
+    return _mean((confidences.float().sigmoid() - target).square(), valid)
+
+
+def hardest(loss: Tensor, logits: Tensor, truth: Tensor, least: float = 0.7, count: int = 100_000) -> Tensor:
+    """Return the mean loss of hard pixels (OHEM, APSC-Net): the true class below `least`, and never fewer than `count`.
+
+    Args:
+        loss: (B, 1, H, W), of each pixel.
+        logits: Of being forged.
+        truth: 0 or 1.
+        least: Probability of the true class from which a pixel is easy.
+        count: Pixels of the batch that count at least, or all where there are fewer.
+    """
+    p = logits.detach().float().sigmoid()
+    right = (p * truth + (1 - p) * (1 - truth)).flatten()
+    limit = right.kthvalue(min(count, right.numel())).values.clamp(min=least)
+    return loss.flatten()[right <= limit].mean()
+
+
+def consistency_target(mask: Tensor) -> Tensor:
+    """Return which pairs of places differ in a soft mask: 1 - (m m' + (1 - m)(1 - m)') (WSCL).
+
+    Args:
+        mask: (B, N), 0 to 1.
+
+    Returns:
+        (B, N, N), 0 = alike.
+    """
+    return 1 - (mask[:, :, None] * mask[:, None] + (1 - mask)[:, :, None] * (1 - mask)[:, None])
+
+
+def info_nce(features: Tensor, groups: Tensor, temperature: float = 0.07) -> Tensor:
+    """Return the supervised contrastive loss (Khosla et al., 2020, eq. 2): features of one group attract each other.
+
+    Args:
+        features: (N, D), of any length; they are normalized.
+        groups: (N,) int. Where no group has two members the loss is 0.
+        temperature: Divides the cosines.
+    """
+    unit = F.normalize(features.float(), dim=1)
+    others = ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    positive = (groups[:, None] == groups[None]) & others
+    logits = (unit @ unit.T / temperature).masked_fill(~others, -torch.inf)
+    log_p = logits.log_softmax(1).masked_fill(~positive, 0.0)
+    counts = positive.sum(1)
+    anchors = counts > 0
+    return -(log_p.sum(1)[anchors] / counts[anchors]).sum() / anchors.sum().clamp(min=1)
+
+
+def ramp(progress: float) -> float:
+    """Return WSCL's weight of what early training cannot know: exp(-5 (1 - progress)^2), progress in [0, 1]."""
+    return math.exp(-5 * (1 - min(max(progress, 0.0), 1.0)) ** 2)
+
+
+def _dilated(mask: Tensor, reach: int) -> Tensor:
+    """Return the maximum over a cross that reaches so far."""
+    size = 2 * reach + 1
+    across = F.max_pool2d(mask, (1, size), 1, (0, reach))
+    return torch.maximum(across, F.max_pool2d(mask, (size, 1), 1, (reach, 0)))
+
+
+def _mean(loss: Tensor, valid: Tensor | None) -> Tensor:
+    if valid is None:
+        return loss.mean()
+    return (loss * valid).sum() / valid.sum().clamp(min=1)
