@@ -207,3 +207,18 @@ def test_bad_arguments(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "forge.json").write_text("{")
     with pytest.raises(InputError, match="use another folder"):
         run.forge(photos, recipe, 1, 0, tmp_path)
+
+
+def test_what_an_operation_lacks_is_told_before_anything_is_made(pool: Pool, quick: Recipe, tmp_path: Path) -> None:
+    lacking = quick.model_copy(
+        update={"operations": {"splice": 1, "repainted": 1}, "ranges": {"repainted": {"pipeline": "nowhere"}}}
+    )
+    with pytest.raises(InputError, match=r"repainted.*nowhere.*operations\.repainted=0"):
+        run.forge(pool, lacking, 2, 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    unset = lacking.model_copy(update={"ranges": {}})
+    with pytest.raises(InputError, match="lack something"):
+        run.forge(pool, unset, 2, 1, tmp_path / "out")
+    assert run.forge(
+        pool, lacking.model_copy(update={"operations": {"splice": 1, "repainted": 0}}), 1, 1, tmp_path / "out"
+    ).made

@@ -148,3 +148,42 @@ def test_photographs_that_cannot_be_opened_cost_a_draw(photos: Path, quick: Reci
     assert set(outcome.unreadable) == {"broken.jpg"}
     alone = quick.model_copy(update={"operations": {"splice": 1.0}, "tries": 4})
     assert gate.pick(alone, only, 0, 0).rejected == {"donor": 4}
+
+
+def test_certainty_is_the_quality_score_of_soft_masks() -> None:
+    """A disc blurred at its edge: sharper is surer, and the score is the one of a brute-force count."""
+    rows, columns = np.mgrid[:160, :160]
+    disc = (np.hypot(rows - 80, columns - 80) < 50).astype(np.float32)
+    twin = Sample(np.full((160, 160, 3), 100, np.uint8))
+    scores = []
+    for sigma in (0, 3, 8, 20):
+        soft = cv2.GaussianBlur(disc, (0, 0), sigma) if sigma else disc
+        sample = Sample((twin.rgb + np.rint(16 * soft)[..., None]).astype(np.uint8))
+        near = cv2.blur(np.abs(sample.rgb.astype(np.float32) - twin.rgb), (5, 5)).max(axis=2)
+        true = (np.rint(near) > 15).sum() / (np.rint(near) > 1).sum()
+        scores.append(gate.certainty(sample, twin, 8))
+        assert scores[-1] == pytest.approx(true, abs=0.02)
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 0.8
+    assert scores[-1] < 0.1
+    assert gate.certainty(twin, twin, 8) == 0.0
+
+
+def test_an_edit_that_fades_away_is_uncertain(good: Made) -> None:
+    rows, columns = np.mgrid[: good.twin.size[0], : good.twin.size[1]]
+    centre = np.argwhere(good.turns > 0).mean(0)
+    glow = 40 * np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / 60**2)
+    faded = np.clip(good.twin.rgb.astype(float) + glow[..., None], 0, 255).astype(np.uint8)
+    made = replace(good, sample=replace(good.sample, rgb=faded))
+    assert verdict(made, Gate(certainty=0.9, agreement=(0, 1), halo=99)) == "uncertain"
+    assert verdict(good, Gate(certainty=0.5)) == ""
+
+
+def test_the_gate_is_that_of_the_first_edit(pool: Pool, quick: Recipe) -> None:
+    only = quick.model_copy(update={"operations": {"removal": 1}, "steps": (1, 1), "tries": 3})
+    strict = only.model_copy(update={"gates": {"removal": {"area": [0.9, 1.0], "level": 3}}})
+    assert gate.pick(strict, pool, 1, 0).rejected["area"] > 0
+    other = only.model_copy(update={"gates": {"splice": {"area": [0.9, 1.0]}, "removal": {"level": 3}}})
+    outcome = gate.pick(other, pool, 1, 0)
+    assert outcome.made is not None
+    assert outcome.level == 3

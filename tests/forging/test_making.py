@@ -199,3 +199,15 @@ def test_stages_are_independent(pool: Pool) -> None:
     other = making.make(planned("removal", delivery="jpeg:quality=60..95"), pool)
     qualities = [next(op["quality"] for op in m.sample.meta["ops"] if op["op"] == "jpeg") for m in (jpeg, other)]
     assert qualities[0] == qualities[1]
+
+
+def test_the_history_of_host_and_donor_is_known(pool: Pool) -> None:
+    plan = planned("splice", max_side=100, qualities=(70, 70))
+    host, donor = making.make(plan, pool).sources
+    for source in (host, donor):
+        first = source.history["first"]
+        assert (first["known"], first["quality"], first["exact"]) == ("tables", 90, True)
+    done = host.history["ops"]
+    assert [entry["op"] for entry in done] == ["resize", "recompressed"]
+    assert done[-1]["quality"] == 70
+    assert donor.history["ops"] == []

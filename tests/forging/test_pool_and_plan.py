@@ -131,3 +131,43 @@ def test_known_objects_and_histories_come_as_often_as_asked(pool: Pool, quick: R
         assert abs(np.mean(known) - share) < 0.12
         assert abs(np.mean([host.qualities is not None for host in drawn]) - share) < 0.06
         assert {host.qualities for host in drawn} <= {None, (61, 62)}
+
+
+def test_operations_for_a_domain_are_drawn_for_its_pictures_alone(tmp_path: Path) -> None:
+    photos = [Photo(f"{d}{i}.jpg", f"{d}{i}", domain=d) for d in ("document", "pristine", "") for i in range(3)]
+    pool = Pool(tmp_path, photos)
+    recipe = Recipe(title="Both", operations={"copy_move": 1, "retype": 1, "removal": 0.0})
+    drawn = [plan.draw(recipe, pool, 1, index, 0) for index in range(60)]
+    seen = {(pool.get(p.host.photo).domain, p.steps[0].operation) for p in drawn if p is not None}
+    assert seen == {("document", "retype"), ("pristine", "copy_move"), ("", "copy_move")}
+    # A recipe of nothing else takes any picture for a page.
+    pages = Recipe(title="Pages", operations={"retype": 1})
+    assert all(p is not None for p in (plan.draw(pages, pool, 1, index, 0) for index in range(20)))
+
+
+def test_known_lines_of_text_follow_the_page(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+    from tamperscope.forging import making
+
+    page = np.full((200, 100, 3), 230, np.uint8)
+    page[40:60, 20:80] = 20
+    (tmp_path / "a.png").write_bytes(encode(page, "PNG"))
+    (tmp_path / "a.csv").write_text(
+        "20,40,80,40,80,60,20,60,TOTAL\n90,190,300,190,300,400,90,400,edge\n0,0,0,0,0,0,0,0,no\n"
+    )
+    (tmp_path / "manifest.jsonl").write_text('{"image": "a.png", "text_boxes": "a.csv", "domain": "document"}\n')
+    pool = Pool.of(tmp_path)
+    plain = plan.Plan(
+        seed=1,
+        index=0,
+        attempt=0,
+        host=plan.Prepared(photo="a.png", max_side=100),
+        steps=(plan.Step(operation="white_out"),),
+        delivery="",
+    )
+    made = making.make(plain, pool)
+    lines = made.before.meta["lines"]
+    assert lines == [{"box": [10, 20, 40, 30], "text": "TOTAL"}, {"box": [45, 95, 50, 100], "text": "edge"}]
+    assert made.edits[0]["words"]["noun"] == "a word"
+    (tmp_path / "a.csv").write_text("nothing\n")
+    with pytest.raises(UnreadableError, match=r"a\.csv"):
+        making.make(plain, pool)

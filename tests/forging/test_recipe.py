@@ -57,7 +57,7 @@ def test_dotted_settings_reach_fields_that_no_file_states() -> None:
         ("operations={}", InputError, "at least 1"),
         ("steps=[2, 1]", InvalidValueError, "recipe.steps"),
         ("steps=[0, 1]", InvalidValueError, "recipe.steps"),
-        ("steps=[1, 4]", InvalidValueError, "recipe.steps"),
+        ("steps=[1, 6]", InvalidValueError, "recipe.steps"),
         ("hosts.qualities=[0, 90]", InvalidValueError, "hosts.qualities"),
         ("gate.agreement=[0.5, 1.5]", InvalidValueError, "gate.agreement"),
         ("hosts.objects=2", InputError, "hosts.objects"),

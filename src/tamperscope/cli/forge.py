@@ -11,7 +11,7 @@ from tamperscope.cli.common import fail
 
 
 def forge(
-    photos: Annotated[Path, typer.Argument(help="Authentic photographs: a folder or a manifest (.jsonl).")],
+    photos: Annotated[Path, typer.Argument(help="Authentic photographs or clips: folder, manifest.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures, maps, manifest.jsonl and forge.json.")],
     recipe: Annotated[str, typer.Option(help="Name of a shipped recipe, or a YAML file.")] = "everything",
     count: Annotated[int, typer.Option(min=1, help="Number of forgeries; each gets an authentic twin.")] = 100,

@@ -20,7 +20,7 @@ from tamperscope.ops import attack
 from tamperscope.ops.forge import delivery, histories
 from tamperscope.ops.record import record
 from tamperscope.report import imaging
-from tamperscope.types import BoolArray, Sample, UInt8Array
+from tamperscope.types import BoolArray, Box, Sample, UInt8Array
 
 OUTPUT = "forged"
 
@@ -34,12 +34,19 @@ class Source:
         sample: Upright, shrunk and compressed as planned; its mask is all False.
         object: (H, W) bool, its known object, or None.
         sha256: Of its file.
+        first: What is known of its file's compression (`histories.first_compression`).
     """
 
     photo: Photo
     sample: Sample
     object: BoolArray | None
     sha256: str
+    first: Mapping[str, Any]
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What it went through: `first`, its file's compression, then the preparation, step by step."""
+        return {"first": dict(self.first), "ops": list(self.sample.meta.get("ops", ()))}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,13 +97,13 @@ def make(plan: Plan, pool: Pool) -> Made:
         InputError: A photograph cannot be opened.
         InvalidValueError: A photograph is too small, or an operation finds no place in it.
     """
-    host = _prepare(plan.host, pool, plan.host_rng())
+    host = prepare(plan.host, pool, plan.host_rng())
     sample, sources = host.sample, [host]
     masks: list[BoolArray] = []
     edits: list[Mapping[str, Any]] = []
     for number, step in enumerate(plan.steps):
         donor_rng, rng = plan.step_rngs(number)
-        donor = None if step.donor is None else _prepare(step.donor, pool, donor_rng)
+        donor = None if step.donor is None else prepare(step.donor, pool, donor_rng)
         sources += [donor] if donor is not None else []
         sample = operations.build(step.operation, step.settings, _material(host, donor, masks))(sample, rng)
         masks.append(_own(sample.mask, step.operation))
@@ -151,7 +158,7 @@ def digests(made: Made) -> dict[str, str]:
     return {source.photo.id: source.sha256 for source in made.sources} | {OUTPUT: hashlib.sha256(made.data).hexdigest()}
 
 
-def _prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
+def prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
     """Return a photograph upright, shrunk and compressed as planned."""
     photo = pool.get(wanted.photo)
     opened, outline = pool.open(photo, wanted.object)
@@ -166,8 +173,11 @@ def _prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
     if wanted.qualities is not None:
         sample = histories.recompressed(sample, rng, wanted.qualities)
     outline = sample.mask if sample.mask is not None and sample.mask.any() else None
+    if lines := _lines(pool.lines(photo), opened.sample, sample.size):
+        sample = replace(sample, meta={**sample.meta, "lines": lines})
     authentic = replace(sample, mask=np.zeros(sample.size, np.bool_), label=0)
-    return Source(photo, authentic, outline, str(opened.intake["sha256"]))
+    first = histories.first_compression(opened.sample)
+    return Source(photo, authentic, outline, str(opened.intake["sha256"]), first)
 
 
 def _upright(sample: Sample) -> Sample:
@@ -178,6 +188,20 @@ def _upright(sample: Sample) -> Sample:
     mask = None if sample.mask is None else imaging.upright(sample.mask.astype(np.uint8), turn) > 0
     after = sample.with_pixels(imaging.upright(sample.rgb, turn), mask=mask)
     return record(sample, replace(after, meta={**sample.meta, "orientation": 1}), "upright", orientation=turn)
+
+
+def _lines(known: Sequence[tuple[Box, str]], stored: Sample, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return lines of text where they lie in a page of another size; none where the page was turned."""
+    if int(stored.meta.get("orientation", 1)) != 1:
+        return []
+    (height, width), (rows, columns) = size, stored.size
+    limits = np.array([width, height] * 2)
+    scaled = [np.clip(np.rint(np.array(box) * limits / ([columns, rows] * 2)), 0, limits) for box, _ in known]
+    return [
+        {"box": box.astype(int).tolist(), "text": text}
+        for box, (_, text) in zip(scaled, known, strict=True)
+        if (box[2:] > box[:2]).all()
+    ]
 
 
 def _material(host: Source, donor: Source | None, edited: Sequence[BoolArray]) -> operations.Material:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tamperscope.errors import unknown_name
+from tamperscope.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from tamperscope.ops.record import Op
@@ -26,6 +26,8 @@ class Operation:
         object: Parameter that takes the mask of a known object of the host, or "".
         donor: Parameter that takes the donor, or "" where none is needed.
         donor_object: Parameter that takes the mask of a known object of the donor, or "".
+        domain: Of its forgeries, as manifests state it.
+        hosts: Domain of the only pictures that it is for, or "" where any will do.
     """
 
     at: str
@@ -33,10 +35,13 @@ class Operation:
     object: str = ""
     donor: str = ""
     donor_object: str = ""
+    domain: str = "manipulation"
+    hosts: str = ""
 
 
 _FORGE = "tamperscope.ops.forge."
 _TRACE = "reprocessed"
+_PAGE = {"domain": "document", "hosts": "document"}
 # Numbers in maps of editors are places in this table: new entries go to its end.
 OPERATIONS: dict[str, Operation] = {
     "splice": Operation(f"{_FORGE}splice:Splice", "pasted in", donor="donor", donor_object="donor_mask"),
@@ -52,10 +57,18 @@ OPERATIONS: dict[str, Operation] = {
     "trace_sharpening": Operation(f"{_FORGE}traces.sharpening:Sharpening", _TRACE, object="region"),
     "trace_blur": Operation(f"{_FORGE}traces.blur:Blur", _TRACE, object="region"),
     "trace_mixed": Operation("tamperscope.forging.operations:mixed", _TRACE, object="region"),
-    "cut_paste": Operation(f"{_FORGE}document.cut_paste:CutPaste", "overwritten"),
-    "retype": Operation(f"{_FORGE}document.retype:Retype", "retyped"),
-    "white_out": Operation(f"{_FORGE}document.white_out:WhiteOut", "covered"),
+    "cut_paste": Operation(f"{_FORGE}document.cut_paste:CutPaste", "overwritten", **_PAGE),
+    "retype": Operation(f"{_FORGE}document.retype:Retype", "retyped", **_PAGE),
+    "white_out": Operation(f"{_FORGE}document.white_out:WhiteOut", "covered", **_PAGE),
     "upsampled": Operation(f"{_FORGE}upsampled:Upsampled", "made anew", object="region"),
+    "reencoded": Operation(f"{_FORGE}reencoded:Reencoded", "made anew", object="region"),
+    "repainted": Operation(f"{_FORGE}repainted:Repainted", "painted anew", object="region"),
+    "face_blend": Operation(f"{_FORGE}faces.self_blend:SelfBlend", "blended with a copy of itself", domain="face"),
+    "face_warp": Operation(f"{_FORGE}faces.warp:Warp", "reshaped", domain="face"),
+    "face_part": Operation(f"{_FORGE}faces.part:Part", "changed", domain="face"),
+    "face_swap": Operation(f"{_FORGE}faces.swap:Swap", "replaced", donor="donor", domain="face"),
+    "clip_removal": Operation(f"{_FORGE}video.removal:ClipRemoval", "removed"),
+    "clip_paste": Operation(f"{_FORGE}video.paste:ClipPaste", "pasted in", donor="donor"),
 }
 
 
@@ -105,6 +118,22 @@ def check(name: str, settings: Mapping[str, Any]) -> None:
     for key in settings:
         if key in own or key not in _parameters(name):
             raise unknown_name(f"setting of {name}", key, _parameters(name) - own)
+
+
+def ready(name: str, settings: Mapping[str, Any]) -> None:
+    """Check that what an operation needs beside pictures is there: weights, a library, a pipeline.
+
+    Raises:
+        InputError: Something is missing; it says what.
+    """
+    maker = _maker(name)
+    if hasattr(maker, "ready"):
+        try:
+            maker(**{key: _value(value) for key, value in settings.items()}).ready()
+        except InputError as error:
+            raise InputError(f"operation {name}: {error} (or leave it out: --set operations.{name}=0)") from error
+        except TypeError as error:
+            raise InputError(f"operation {name}: its settings lack something: {error}") from error
 
 
 def build(name: str, settings: Mapping[str, Any], material: Material) -> Op:

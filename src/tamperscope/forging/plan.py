@@ -105,9 +105,10 @@ def draw(recipe: Recipe, pool: Pool, seed: int, index: int, attempt: int) -> Pla
 
     rng = np.random.default_rng([seed, index, attempt, _DRAW])
     host = pool.host(rng)
+    suited = _suited(recipe.operations, host.domain)
     steps = []
     for _ in range(int(rng.integers(recipe.steps[0], recipe.steps[1] + 1))):
-        name = _weighted(recipe.operations, rng)
+        name = _weighted(suited, rng)
         donor = None
         if operations.get(name).donor:
             photo = pool.donor(host, rng)
@@ -134,6 +135,15 @@ def _prepared(photo: Photo, wanted: Pictures, rng: np.random.Generator) -> Prepa
         qualities=wanted.qualities if again < wanted.recompressed else None,
         object=bool(photo.object_mask is not None and known < wanted.objects),
     )
+
+
+def _suited(weights: Mapping[str, float], domain: str) -> Mapping[str, float]:
+    """Return the operations for pictures of a domain: those made for it, else those for any, else all."""
+    for wanted in (domain, ""):
+        suited = {name: weight for name, weight in weights.items() if operations.get(name).hosts == wanted}
+        if sum(suited.values()) > 0:
+            return suited
+    return weights
 
 
 def _weighted(weights: Mapping[Key, float], rng: np.random.Generator) -> Key:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tamperscope.media import Opened
-    from tamperscope.types import BoolArray
+    from tamperscope.types import BoolArray, Box
 
 
 class UnreadableError(InputError):
@@ -37,7 +37,9 @@ class Photo:
         id: Its path, relative to the folder or the manifest.
         group: Name shared by photographs of one source: none of them gives a piece to another.
         split: Hosts and donors are of one split.
+        domain: What it shows, as its manifest states it, such as `document`.
         object_mask: Path of the outline of an object, or None.
+        text_boxes: Path of the boxes of its lines of text, or None.
         noun: What the object is called, such as `a person`; "" where that is not known.
         attributes: What else is known of it.
     """
@@ -45,7 +47,9 @@ class Photo:
     id: str
     group: str
     split: str = ""
+    domain: str = ""
     object_mask: str | None = None
+    text_boxes: str | None = None
     noun: str = ""
     attributes: tuple[str, ...] = ()
 
@@ -129,6 +133,21 @@ class Pool:
             state.update(f"{photo!r}\n".encode())
         return state.hexdigest()
 
+    def lines(self, photo: Photo) -> list[tuple[Box, str]]:
+        """Return the boxes and texts of a page's lines, where they are known, in the pixels of its file.
+
+        Raises:
+            UnreadableError: They cannot be read.
+        """
+        from tamperscope.data import text_boxes
+
+        if photo.text_boxes is None:
+            return []
+        try:
+            return text_boxes.read(manifest.inside(self.root, photo.text_boxes))
+        except InputError as error:
+            raise UnreadableError(photo.id, error) from error
+
     def open(self, photo: Photo, outline: bool = True) -> tuple[Opened, BoolArray | None]:
         """Return a photograph and the mask of its object, (H, W) bool, or None where it has none.
 
@@ -167,7 +186,9 @@ def _photo(entry: Entry) -> Photo:
         entry.image,
         entry.source_group,
         entry.split,
+        entry.domain,
         entry.object_mask,
+        str(extra["text_boxes"]) if extra.get("text_boxes") else None,
         str(extra.get("noun") or ""),
         tuple(map(str, attributes)) if isinstance(attributes, list) else (),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
@@ -43,6 +43,7 @@ class Gate(_Model):
         level: Grey levels by which a pixel must differ from the twin to count as changed.
         agreement: Range of the intersection over union of mask and changed pixels.
         change: Least mean absolute difference from the twin inside of the mask, grey levels.
+        certainty: Least share of the changed pixels that changed decidedly (`gate.certainty`).
         area: Range of the mask's share of the picture.
         halo: Greatest colour step across the mask's outline, as a multiple of the twin's.
     """
@@ -50,8 +51,27 @@ class Gate(_Model):
     level: int = Field(default=8, ge=0, le=254)
     agreement: tuple[float, float] = (0.1, 1.0)
     change: float = Field(default=2.0, ge=0)
+    certainty: float = Field(default=0.0, ge=0, le=1)
     area: tuple[float, float] = (0.002, 0.6)
     halo: float = Field(default=8.0, gt=0)
+
+
+class Clipped(_Model):
+    """How clips are forged, where a recipe is for clips.
+
+    Attributes:
+        frames: Of a forged clip, at most; 0 = the recipe is for pictures.
+        fps: Frames a second of clips that state none.
+        encoded: How often a clip is delivered as an H.264 file; else its frames go through a delivery of pictures.
+        crf: Range of the rate factor of H.264, 0 (best) to 51.
+        gop: Range of the greatest number of frames from one intra frame to the next.
+    """
+
+    frames: int = Field(default=0, ge=0, le=1000)
+    fps: float = Field(default=25.0, gt=0)
+    encoded: float = Field(default=0.0, ge=0, le=1)
+    crf: tuple[int, int] = (18, 32)
+    gop: tuple[int, int] = (4, 24)
 
 
 class Recipe(_Model):
@@ -68,7 +88,9 @@ class Recipe(_Model):
         donors: The pictures that pieces are taken from.
         deliveries: Weight of each delivery, as text (see `ops.forge.delivery`); empty = its own table.
         gate: What a forgery must fulfil.
+        gates: Fields of the gate that differ where the first edit is a certain operation, by its name.
         tries: Draws until a picture is given up.
+        clips: Whether clips are forged, and how.
     """
 
     title: str
@@ -81,7 +103,13 @@ class Recipe(_Model):
     donors: Pictures = Pictures()
     deliveries: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     gate: Gate = Gate()
+    gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
     tries: PositiveInt = 20
+    clips: Clipped = Clipped()
+
+    def gate_of(self, operation: str) -> Gate:
+        """Return the gate of forgeries that begin with an operation."""
+        return Gate.model_validate(self.gate.model_dump() | self.gates.get(operation, {}))
 
 
 def shipped() -> list[str]:
@@ -120,18 +148,30 @@ def check(recipe: Recipe) -> None:
         operations.get(name)
     for name, settings in recipe.ranges.items():
         operations.check(name, settings)
+    for name in recipe.gates:
+        operations.get(name)
+        _check_gate(f"gates.{name}", recipe.gate_of(name))
+    _check_gate("gate", recipe.gate)
     for text in recipe.deliveries:
         Delivery(text)
     for field, weights in (("operations", recipe.operations), ("deliveries", recipe.deliveries)):
         if weights and not sum(weights.values()) > 0:
             raise InvalidValueError(f"recipe.{field}: expected a weight above 0, found {weights}")
     spans: dict[str, tuple[tuple[float, float], float, float]] = {
-        "steps": (recipe.steps, 1, 3),
+        "steps": (recipe.steps, 1, 5),
         "hosts.qualities": (recipe.hosts.qualities, 1, 100),
         "donors.qualities": (recipe.donors.qualities, 1, 100),
-        "gate.agreement": (recipe.gate.agreement, 0, 1),
-        "gate.area": (recipe.gate.area, 0, 1),
+        "clips.crf": (recipe.clips.crf, 0, 51),
+        "clips.gop": (recipe.clips.gop, 1, 1000),
     }
+    _check_spans(spans)
+
+
+def _check_gate(name: str, gate: Gate) -> None:
+    _check_spans({f"{name}.agreement": (gate.agreement, 0, 1), f"{name}.area": (gate.area, 0, 1)})
+
+
+def _check_spans(spans: Mapping[str, tuple[tuple[float, float], float, float]]) -> None:
     for field, (span, least, most) in spans.items():
         if not least <= span[0] <= span[1] <= most:
             raise InvalidValueError(f"recipe.{field}: expected a range inside [{least:g}, {most:g}], found {span}")

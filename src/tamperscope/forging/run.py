@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tamperscope.errors import InvalidValueError
-from tamperscope.forging import gate, operations
+from tamperscope.forging import clip_run, gate, operations
+from tamperscope.forging.clips import Clips, unpacked
 from tamperscope.forging.pool import Pool
 from tamperscope.forging.recipe import Recipe
 from tamperscope.forging.store import MANIFEST, Store
@@ -48,7 +49,7 @@ class Report:
 
 
 def forge(
-    photos: str | Path | Pool,
+    photos: str | Path | Pool | Clips,
     recipe: Recipe,
     count: int,
     seed: int,
@@ -63,7 +64,8 @@ def forge(
     one, goes on where it stopped.
 
     Args:
-        photos: Folder, manifest, or an opened pool.
+        photos: Folder, manifest, or an opened pool; for a recipe for clips, see `Clips.of` and `clips.unpacked`, which
+            writes frames of video files to `sources`.
         recipe: What to make.
         count: Number of forgeries.
         seed: Of all draws, from 0.
@@ -73,15 +75,20 @@ def forge(
         advance: Called with the number of pictures done.
 
     Raises:
-        InputError: There is no photograph, or `out` holds another run.
+        InputError: There is no photograph, `out` holds another run, or what an operation needs is not there.
         InvalidValueError: A count or seed is out of range, or a recipe needs donors and there are none.
     """
     if count < 1 or seed < 0 or workers < 1:
         raise InvalidValueError(
             f"forge: expected count and workers from 1, seed from 0; found {count}, {workers}, {seed}"
         )
-    pool = photos if isinstance(photos, Pool) else Pool.of(photos, recipe.where)
-    if not pool.has_donors() and all(operations.get(n).donor for n, weight in recipe.operations.items() if weight):
+    clip_run.check(recipe)
+    for name in (name for name, weight in recipe.operations.items() if weight):
+        operations.ready(name, recipe.ranges.get(name, {}))
+    clips = _clips(photos, recipe, Path(out)) if recipe.clips.frames else None
+    pool = _pool(photos, recipe) if clips is None else clips.pool
+    drawn = pool if clips is None else clips.keys
+    if not drawn.has_donors() and all(operations.get(n).donor for n, weight in recipe.operations.items() if weight):
         raise InvalidValueError(
             "forge: expected photographs of two groups to take pieces from, found one; add pictures"
         )
@@ -89,12 +96,27 @@ def forge(
     store.begin(recipe, seed, pool)
     missing = [index for index in range(count) if not store.record(index).is_file()]
     advance(count - len(missing))
-    for done, _ in enumerate(_work(_Task(pool, recipe, seed, store), missing, workers), count - len(missing) + 1):
+    task = _Task(pool, recipe, seed, store, clips)
+    for done, _ in enumerate(_work(task, missing, workers), count - len(missing) + 1):
         advance(done)
     store.finish(count)
     if shards:
         _shard(store)
     return report(store, count)
+
+
+def _pool(source: str | Path | Pool | Clips, recipe: Recipe) -> Pool:
+    if isinstance(source, Clips):
+        return source.pool
+    return source if isinstance(source, Pool) else Pool.of(source, recipe.where)
+
+
+def _clips(source: str | Path | Pool | Clips, recipe: Recipe, out: Path) -> Clips:
+    if isinstance(source, Clips):
+        return source
+    if isinstance(source, Pool):
+        raise InvalidValueError("forge: expected clips for a recipe for clips, found a pool of pictures")
+    return Clips.of(unpacked(source, out / "sources"), recipe.where)
 
 
 def report(store: Store, count: int) -> Report:
@@ -116,11 +138,15 @@ class _Task:
     recipe: Recipe
     seed: int
     store: Store
+    clips: Clips | None = None
 
     def do(self, index: int) -> int:
-        """Make and write one picture; return its index."""
+        """Make and write one picture or clip; return its index."""
+        if self.clips is not None:
+            clip_run.one(self.store, self.recipe, self.clips, self.seed, index)
+            return index
         outcome = gate.pick(self.recipe, self.pool, self.seed, index)
-        self.store.write(index, outcome, self.recipe.gate.level)
+        self.store.write(index, outcome)
         return index
 
 

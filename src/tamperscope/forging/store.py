@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ from tamperscope.data.manifest import Entry
 from tamperscope.errors import InputError
 from tamperscope.files import write_atomic
 from tamperscope.forging import gate, making, operations, words
-from tamperscope.forging.gate import Outcome
+from tamperscope.forging.gate import Measured, Outcome
 from tamperscope.forging.making import Made
 from tamperscope.forging.pool import Pool
 from tamperscope.forging.recipe import Recipe
 from tamperscope.report import imaging
 
 CARD, MANIFEST = "forge.json", "manifest.jsonl"
-DOMAIN = "manipulation"
 LICENCE = "as the photographs: forgeries and twins hold parts of them, so their terms apply"
 
 
@@ -60,24 +59,43 @@ class Store:
         """Return where the record of a picture is kept."""
         return self.root / "records" / f"{index:06d}.json"
 
-    def write(self, index: int, outcome: Outcome, level: int) -> None:
+    def write(self, index: int, outcome: Outcome) -> None:
         """Write all files of a picture, its record last: a picture with a record is finished.
 
         Args:
             index: Of the picture.
             outcome: The forgery, or why there is none.
-            level: Grey levels beyond which a pixel counts as changed.
         """
-        entries = [entry.model_dump(exclude_defaults=True) for entry in self._saved(index, outcome, level)]
-        kept = {"entries": entries, "rejected": dict(outcome.rejected), "unreadable": outcome.unreadable}
+        made, measured = outcome.made, outcome.measured
+        entries: list[Entry] = []
+        if made is not None and measured is not None:
+            entries = self.save(f"{index:06d}", made, measured, outcome.level)
+        self.keep(index, entries, outcome.rejected, outcome.unreadable)
+
+    def keep(
+        self, index: int, entries: Sequence[Entry], rejected: Mapping[str, int], unreadable: Mapping[str, str]
+    ) -> None:
+        """Write the record of a picture or clip.
+
+        Args:
+            index: Of it.
+            entries: What the manifest says of it; none where no draw was good enough.
+            rejected: Number of draws that were turned away, by reason.
+            unreadable: Photographs that could not be opened, with the cause, by name.
+        """
+        told = [entry.model_dump(exclude_defaults=True) for entry in entries]
+        kept = {"entries": told, "rejected": dict(rejected), "unreadable": dict(unreadable)}
         write_atomic(self.record(index), json.dumps(kept, ensure_ascii=False).encode())
 
-    def _saved(self, index: int, outcome: Outcome, level: int) -> list[Entry]:
-        """Write the files of a forgery and its twin; return their entries."""
-        made = outcome.made
-        if made is None or outcome.measured is None:
-            return []
-        name = f"{index:06d}"
+    def save(self, name: str, made: Made, measured: Measured, level: int) -> list[Entry]:
+        """Write the files of a forgery and its twin; return their entries.
+
+        Args:
+            name: Of all of its files, without suffix.
+            made: The forgery.
+            measured: What the gate measured of it.
+            level: Grey levels beyond which a pixel counts as changed.
+        """
         image, twin = f"images/{name}{made.suffix}", f"twins/{name}{made.suffix}"
         mask, change, editor, turn = (f"{folder}/{name}.png" for folder in ("masks", "changes", "editors", "turns"))
         files = {
@@ -91,12 +109,12 @@ class Store:
         for path, data in files.items():
             write_atomic(self.root / path, data)
         photo = made.sources[0].photo
-        common = {"domain": DOMAIN, "split": photo.split, "group": photo.group, "host": photo.id}
+        common = {"domain": _domain(made), "split": photo.split, "group": photo.group, "host": photo.id}
         common["delivery"] = made.plan.delivery
         maps = {"twin": twin, "change": change, "editor": editor, "turn": turn}
         forged = {"image": image, "mask": mask, "label": 1, **common, **maps}
         return [
-            Entry.model_validate(forged | _told(made) | {"measured": asdict(outcome.measured)}),
+            Entry.model_validate(forged | _told(made) | {"measured": asdict(measured)}),
             Entry.model_validate({"image": twin, "label": 0, **common, "twin_of": image}),
         ]
 
@@ -112,11 +130,17 @@ class Store:
         return manifest.write(self.root / MANIFEST, entries)
 
 
+def _domain(made: Made) -> str:
+    """Return the domain of a forgery: its first edit's."""
+    return operations.get(made.plan.steps[0].operation).domain
+
+
 def _told(made: Made) -> dict[str, Any]:
     """Return what a manifest says of a forgery beside its files."""
     names = [step.operation for step in made.plan.steps]
     return {
         "donors": [source.photo.id for source in made.sources[1:]],
+        "histories": {source.photo.id: source.history for source in made.sources},
         "editors": names,
         "trace": list(dict.fromkeys(trace for edit in made.edits for trace in edit.get("trace", ()))),
         "ops": list(made.sample.meta["ops"]),

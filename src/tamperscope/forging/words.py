@@ -13,7 +13,7 @@ from tamperscope.types import UInt8Array
 
 LEVELS = ("noun", "attributes", "relations", "objects")
 _SIZES = ((0.02, "small"), (0.15, ""), (1.1, "large"))
-_COUNTS = ("one edit was", "two edits were", "three edits were")
+_COUNTS = ("one edit was", *(f"{number} edits were" for number in ("two", "three", "four", "five")))
 _PREPOSITIONS = {"with", "from", "in", "on", "at", "by", "to", "into", "under", "over"}
 
 

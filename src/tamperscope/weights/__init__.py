@@ -1,1 +1,1 @@
-"""Data that the package ships: the calibration card."""
+"""Data that the package ships: the calibration card, and weights of small networks with a card each."""

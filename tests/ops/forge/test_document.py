@@ -402,3 +402,36 @@ def test_made_up_words_are_tall_or_low_as_asked() -> None:
     low = typeset.made_up(200, True, False, rng)
     assert len(low) == 200
     assert not set(low) & set("bdfghijklpqty0123456789")
+
+
+@pytest.mark.parametrize("size", [14, 20, 28])
+def test_lines_are_parted_into_the_words_they_say(size: int) -> None:
+    page = Page(size=size, seed=size)
+    rows: dict[int, list[int]] = {}
+    for place, box in enumerate(page.boxes):
+        rows.setdefault(next((y for y in rows if abs(y - box[3]) < 12), box[3]), []).append(place)
+    order = [place for places in rows.values() for place in places]
+    lines = []
+    for places in rows.values():
+        box = boxes.bounds([page.boxes[place] for place in places])
+        lines.append({"box": list(box), "text": " ".join(page.texts[place] for place in places)})
+    known = Sample(page.sample.rgb, meta={"lines": lines})
+    found = Retype().words(known)
+    assert [word.text for word in found] == [page.texts[place] for place in order]
+    off = [np.abs(np.subtract(word.box, page.boxes[place])).max() for word, place in zip(found, order, strict=True)]
+    assert np.mean(np.array(off) <= 2) > 0.9
+    # What is retyped is a word that the page is known to hold.
+    entry = Retype()(known, np.random.default_rng(1)).meta["ops"][-1]
+    assert entry["old"] in _WORDS
+    assert len(entry["new"]) == len(entry["old"])
+
+
+def test_a_line_with_more_words_than_ink_is_left_out() -> None:
+    blank = Sample(
+        np.full((60, 200, 3), 240, np.uint8), meta={"lines": [{"box": [5, 5, 150, 30], "text": "two words"}]}
+    )
+    with pytest.raises(InvalidValueError, match="found no word"):
+        Retype().words(blank)
+    outside = Sample(blank.rgb, meta={"lines": [{"box": [5, 5, 999, 30], "text": "two words"}]})
+    with pytest.raises(InvalidValueError, match="inside"):
+        Retype().words(outside)

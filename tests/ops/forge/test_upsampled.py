@@ -297,3 +297,15 @@ def test_bad_input_is_refused(host: Sample) -> None:
         upsampling.filters("bilinea")  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="record of upsampled"):
         Upsampled.replay(host, REGION, {"op": "trace_blur"})
+
+
+def test_whole_may_be_drawn(host: Sample) -> None:
+    drawn = [
+        Upsampled(whole=[True, False])(host, np.random.default_rng(seed)).meta["ops"][-1]["reencoded"]
+        for seed in range(20)
+    ]
+    assert set(drawn) == {True, False}
+    with pytest.raises(InvalidValueError, match="list of both"):
+        Upsampled(whole=[])
+    with pytest.raises(InvalidValueError, match="list of both"):
+        Upsampled(whole="yes")  # type: ignore[arg-type]

@@ -65,12 +65,12 @@ class Removal:
         if mask.all():
             raise InvalidValueError(f"removal: expected a mask that leaves a part of {sample.size} to fill from")
         fill = self.fill or FILLS[int(rng.integers(len(FILLS)))]
-        filled, values = _filled(sample.rgb, mask, fill, rng)
+        rgb, values = filled(sample.rgb, mask, fill, rng)
         trace = ["duplication"] if fill == "exemplar" else ["blur", "statistics"]
         noun = objects.noun(self.noun, kind)
         return shapes.forged(
             sample,
-            np.where(mask[..., None], filled, sample.rgb),
+            np.where(mask[..., None], rgb, sample.rgb),
             mask,
             "removal",
             method=fill,
@@ -82,7 +82,7 @@ class Removal:
         )
 
 
-def _filled(
+def filled(
     rgb: UInt8Array, mask: BoolArray, fill: Fill, rng: np.random.Generator
 ) -> tuple[UInt8Array, dict[str, float]]:
     """Return the picture with new pixels in the mask, and what was drawn for that."""

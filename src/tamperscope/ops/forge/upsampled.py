@@ -10,7 +10,8 @@ import numpy as np
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.ops import tones
-from tamperscope.ops.forge import shapes, upsampling
+from tamperscope.ops.forge import blending, shapes, upsampling
+from tamperscope.ops.forge.returns import Return, check_whole, choose
 from tamperscope.ops.forge.traces.base import Trace, chosen
 from tamperscope.ops.forge.traces.nothing import Nothing
 from tamperscope.ops.params import Range, Setting, Value
@@ -55,7 +56,8 @@ class Upsampled(Trace):
 
     Attributes:
         whole: Whether all of the picture passes, as when a generator returns a whole picture for an edit of a region;
-            then the record says `reencoded`, and the mask still marks the region that was meant.
+            then the record says `reencoded`, and the mask still marks the region that was meant. Or a list to choose
+            from.
         noun: What the region is called, such as `a person`.
         attributes: What else is known of it.
 
@@ -70,12 +72,13 @@ class Upsampled(Trace):
     factor: Setting = field(default_factory=_FACTORS.copy)
     ripple: Setting = (0.01, 0.03)
     refine: Setting = (-0.3, 0.0)
-    whole: bool = False
+    whole: bool | Sequence[bool] = False
     noun: str = ""
     attributes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_whole(self.name, self.whole)
         factors = self.factor if isinstance(self.factor, list) else [self.factor]
         if not set(factors) <= set(upsampling.FACTORS):
             expected = f"one of {upsampling.FACTORS} or a list of them"
@@ -91,15 +94,16 @@ class Upsampled(Trace):
         values = self.draw(rng)
         if values["kind"] == "none":
             return Nothing()(sample, rng)
-        rgb = self.replay(sample, mask, {**values, "op": self.name, "reencoded": self.whole})
-        relation = "remade by an up-sampler" + (" with the rest of the picture" if self.whole else "")
+        back = Return(choose(self.whole, rng), blending.Look())
+        rgb = self.replay(sample, mask, {**values, "op": self.name, "reencoded": back.whole})
+        relation = "remade by an up-sampler" + back.suffix
         return shapes.forged(
             sample,
             rgb,
             mask,
             self.name,
             **values,
-            reencoded=self.whole,
+            reencoded=back.whole,
             trace=list(self.traces),
             words=shapes.words(mask, self.noun or "a region", relation, self.attributes),
         )

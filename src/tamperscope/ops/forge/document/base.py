@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tamperscope.errors import InvalidValueError
 from tamperscope.ops.forge import shapes
 from tamperscope.ops.forge.document import boxes as found
+from tamperscope.ops.forge.document import lines
 from tamperscope.types import BoolArray, Box, Sample, UInt8Array
 
 _HERE = np.eye(2, 3)
@@ -47,7 +48,8 @@ class Edit:
 
     Attributes:
         boxes: Of the page's words; where there are none they are taken from the sample's `meta["words"]`, a list of
-            `{"box": [x0, y0, x1, y1], "text": "…"}`, and where there are none of these either they are found.
+            `{"box": [x0, y0, x1, y1], "text": "…"}`, or parted from its `meta["lines"]`, which are alike; without
+            these they are found.
         texts: What the words of `boxes` say, as many as these, or none.
         margin: Pixels that are changed around the word, so that its soft edges go too.
 
@@ -80,6 +82,9 @@ class Edit:
             ]
         elif known := sample.meta.get("words"):
             words = [Word(_checked(entry["box"], sample.size), str(entry.get("text", ""))) for entry in known]
+        elif known := sample.meta.get("lines"):
+            checked = [{"box": _checked(line["box"], sample.size), "text": line["text"]} for line in known]
+            words = [Word(box, text) for box, text in lines.words(found.ink(sample.rgb), checked)]
         else:
             words = [Word(box) for box in found.words(sample.rgb)]
         if not words:

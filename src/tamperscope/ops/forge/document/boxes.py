@@ -51,16 +51,17 @@ def words(rgb: UInt8Array) -> list[Box]:
     return [word for line in sorted(filter(None, found), key=lambda line: (line[0][1], line[0][0])) for word in line]
 
 
-def glyphs(dark: BoolArray, word: Box) -> list[Box]:
+def glyphs(dark: BoolArray, word: Box, least: int = _LEAST) -> list[Box]:
     """Return the boxes of the characters of a word from the left; those that touch are one.
 
     Args:
         dark: (H, W) bool, the page's ink.
         word: Box of the word.
+        least: Pixels; what is lower, such as a full stop, is left out.
     """
     x0, y0, x1, y1 = word
     parts = [(x0 + a, y0 + b, x0 + c, y0 + d) for a, b, c, d in _components(dark[y0:y1, x0:x1])]
-    return [glyph for glyph in _split(parts, -1) if glyph[3] - glyph[1] >= _LEAST]
+    return [glyph for glyph in _split(parts, -1) if glyph[3] - glyph[1] >= least]
 
 
 def bounds(boxes: Iterable[Box]) -> Box:

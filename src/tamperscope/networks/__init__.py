@@ -1,0 +1,1 @@
+"""Networks, one file each; these rooms need torch: `pip install "tamperscope[train]"`."""

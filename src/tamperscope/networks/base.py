@@ -1,0 +1,84 @@
+"""What every trainable system is: from a picture to named logits, and from those and the truth to named losses.
+
+Names of outputs, all logits: `mask` (B, 1, H, W) forged, at the picture's size; `score` (B,) forged somewhere;
+`confidence` (B, 1, H, W) that the mask is right; `classes` (B, C, H, W) who edited. A clip (B, T, 3, H, W) gives its
+outputs with T after B.
+
+Names of a batch: `image` (B, 3, H, W) in [0, 1]; `mask` (B, 1, H, W), 0 or 1; `valid` (B, 1, H, W) bool, which pixels
+are the picture's; `label` (B,), 0 or 1; `classes` (B, H, W) int; whatever else the network `needs`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+Size = Literal["tiny", "full"]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a system; every module of one has it as `ABOUT`.
+
+    Attributes:
+        title: As people call it.
+        source: Paper and code that the facts are from.
+        parameters: Published count of the full size, or None where it is not known.
+        departures: What differs from the published system, and why.
+    """
+
+    title: str
+    source: str
+    parameters: float | None = None
+    departures: tuple[str, ...] = ()
+
+
+class Network(nn.Module):
+    """A trainable system. It is told pictures in [0, 1] and brings them to what it was made for by itself.
+
+    Attributes:
+        multiple: Sides of pictures are multiples of it.
+        needs: Names of what `forward` takes beside the picture.
+        supervision: `mask`, or `label` where truth masks are never looked at.
+    """
+
+    multiple: int = 32
+    needs: ClassVar[tuple[str, ...]] = ()
+    supervision: ClassVar[str] = "mask"
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...] = IMAGENET[0], std: tuple[float, ...] = IMAGENET[1]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def normalized(self, image: Tensor) -> Tensor:
+        """Return a picture in [0, 1] less the mean, over the standard deviation."""
+        return (image - self.mean) / self.std
+
+    @abstractmethod
+    def forward(self, image: Tensor, **needs: Any) -> dict[str, Tensor]:
+        """Return the logits by name."""
+
+    @abstractmethod
+    def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
+        """Return the terms of the loss by name, weighted: their sum is what is minimized.
+
+        Args:
+            outputs: Of `forward`.
+            batch: What it was told, with the truth.
+            progress: Share of the training that is done, 0 to 1.
+        """
+
+
+def parameters(module: nn.Module, trainable: bool = False) -> int:
+    """Return how many numbers a module learns; with `trainable`, only those that are not frozen."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
