@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import multiprocessing
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from tamperscope.metrics.suites.base import Row
 from tamperscope.metrics.suites.observe import observe
 from tamperscope.ops import attack, grids
 from tamperscope.types import Sample
+from tamperscope.workers import processes
 
 UNTOUCHED = grids.Point("untouched", "untouched", 0.0, "")
 
@@ -180,24 +180,17 @@ def _work(jobs: Iterator[Job | None], cache: Cache, workers: int) -> Iterator[di
         for job in jobs:
             yield {} if job is None else _store(measure(job), cache)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
+    with processes(workers) as executor:
         waiting: set[Future[Any]] = set()
         for job in jobs:
             if job is None:
                 yield {}
                 continue
-            waiting.add(pool.submit(measure, job))
+            waiting.add(executor.submit(measure, job))
             if len(waiting) >= 4 * workers:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (_store(f.result(), cache) for f in done)
         yield from (_store(f.result(), cache) for f in waiting)
-
-
-def _quiet() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def _store(answer: tuple[str, list[tuple[str, dict[str, Any]]], str], cache: Cache) -> dict[str, str]:

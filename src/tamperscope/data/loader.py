@@ -10,7 +10,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Literal, Protocol
@@ -22,6 +22,7 @@ from tamperscope.errors import InvalidValueError, TamperscopeError
 from tamperscope.geometry import Fit, Plan
 from tamperscope.ops.record import Op
 from tamperscope.types import BoolArray, FloatArray, Sample, UInt8Array
+from tamperscope.workers import processes
 
 UNKNOWN = -1
 
@@ -312,12 +313,7 @@ def _in_order(
 
 
 def _executor(workers: int, pool: Literal["thread", "process"]) -> Executor:
-    if pool == "thread":
-        return ThreadPoolExecutor(workers)
-    import multiprocessing
-
-    # A fork would share locks and threads of OpenCV with the parent.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    return ThreadPoolExecutor(workers) if pool == "thread" else processes(workers)
 
 
 def _stacked(rows: Sequence[_Row]) -> Batch:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tamperscope.forging.clips import Clips, unpacked
 from tamperscope.forging.pool import Pool
 from tamperscope.forging.recipe import Recipe
 from tamperscope.forging.store import MANIFEST, Store
+from tamperscope.workers import processes
 
 SHARDS = "forged"
 _AHEAD = 4
@@ -154,9 +154,6 @@ _tasks: list[_Task] = []
 
 
 def _start(task: _Task) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
     _tasks[:] = [task]
 
 
@@ -169,12 +166,10 @@ def _work(task: _Task, indexes: Iterable[int], workers: int) -> Iterator[int]:
     if workers == 1:
         yield from map(task.do, indexes)
         return
-    # A fresh process: a fork of one that has threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(task,)) as pool:
+    with processes(workers, _start, task) as executor:
         waiting: set[Future[int]] = set()
         for index in indexes:
-            waiting.add(pool.submit(_one, index))
+            waiting.add(executor.submit(_one, index))
             if len(waiting) >= _AHEAD * workers:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)

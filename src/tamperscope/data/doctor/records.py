@@ -16,6 +16,7 @@ from tamperscope.data.doctor import formats, hashing
 from tamperscope.data.manifest import Entry
 from tamperscope.errors import TamperscopeError
 from tamperscope.types import UInt8Array
+from tamperscope.workers import processes
 
 if TYPE_CHECKING:
     from tamperscope.media import Opened
@@ -148,18 +149,14 @@ def survey(entries: Sequence[Entry], root: Path, workers: int = 1) -> Iterator[R
     if workers == 1:
         yield from (look(entry, root) for entry in entries)
         return
-    import multiprocessing
-
-    # A fresh process: a fork of one that has threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        yield from _in_order(pool, entries, root, _AHEAD * workers)
+    with processes(workers) as executor:
+        yield from _in_order(executor, entries, root, _AHEAD * workers)
 
 
-def _in_order(pool: ProcessPoolExecutor, entries: Iterable[Entry], root: Path, ahead: int) -> Iterator[Record]:
+def _in_order(executor: ProcessPoolExecutor, entries: Iterable[Entry], root: Path, ahead: int) -> Iterator[Record]:
     waiting: deque[Future[Record]] = deque()
     for entry in entries:
-        waiting.append(pool.submit(look, entry, root))
+        waiting.append(executor.submit(look, entry, root))
         if len(waiting) >= ahead:
             yield waiting.popleft().result()
     while waiting:
