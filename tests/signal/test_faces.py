@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate
 
+from tamperscope import weights
 from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.signal import faces
 from tamperscope.types import Sample
@@ -145,15 +146,12 @@ def test_the_weights_are_those_of_the_card_and_small() -> None:
     assert all(source["licence"] for source in card["trained_on"].values())
 
 
-def test_other_weights_than_the_card_s_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = resources.files("tamperscope.weights")
-    for name in ("faces.npz", "faces.json"):
-        (tmp_path / name).write_bytes(folder.joinpath(name).read_bytes())
-    (tmp_path / "faces.npz").write_bytes((tmp_path / "faces.npz").read_bytes() + b" ")
-    monkeypatch.setattr(faces.resources, "files", lambda _: tmp_path)
+def test_other_weights_than_the_card_s_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, card = weights.shipped("faces.npz")
+    monkeypatch.setattr(weights, "shipped", lambda _: (data + b" ", card))
     faces._network.cache_clear()
     try:
-        with pytest.raises(InputError, match="expected the file that its card describes"):
+        with pytest.raises(InvalidValueError, match=r"faces\.npz: expected sha256"):
             faces._network()
     finally:
         faces._network.cache_clear()

@@ -7,12 +7,8 @@ place of an up-sampled map, once a size. It is much smaller than the published o
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import resources
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,10 +18,12 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tamperscope import weights
 from tamperscope.errors import InvalidValueError
 from tamperscope.types import BoolArray, UInt8Array
 
 SIDE, OBJECT_SIDE, STRIDE = 128, 64, 4
+_FILE = "topnet.safetensors"
 SMALLEST, LARGEST, SCALES = 0.07, 0.8, 8
 SIZES: NDArray[np.float64] = np.geomspace(SMALLEST, LARGEST, SCALES)
 """Sizes of the heat map's layers: square root of the share of the picture that the object's box covers."""
@@ -208,26 +206,18 @@ def shipped() -> TopNet:
     Raises:
         InvalidValueError: The weights are not those of the card.
     """
-    return from_files(*(_weights(ending) for ending in ("safetensors", "json")))
+    return from_files(*weights.shipped(_FILE))
 
 
-def from_files(weights: bytes, card: bytes) -> TopNet:
+def from_files(data: bytes, card: bytes) -> TopNet:
     """Return the network of a safetensors file and its card.
 
     Raises:
         InvalidValueError: The weights are not those of the card.
     """
-    stated: dict[str, Any] = json.loads(card)
-    found = hashlib.sha256(weights).hexdigest()
-    if found != stated["sha256"]:
-        raise InvalidValueError(f"topnet weights: expected sha256 {stated['sha256']}, found {found}; reinstall")
-    net = TopNet(**stated["architecture"])
-    net.load_state_dict({name: value.float() for name, value in load(weights).items()})
+    net = TopNet(**weights.checked(data, card, _FILE)["architecture"])
+    net.load_state_dict({name: value.float() for name, value in load(data).items()})
     return net.eval()
-
-
-def _weights(ending: str) -> bytes:
-    return resources.files("tamperscope.weights").joinpath(f"topnet.{ending}").read_bytes()
 
 
 def _down(inputs: int, outputs: int) -> nn.Sequential:

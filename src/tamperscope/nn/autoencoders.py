@@ -8,13 +8,10 @@ on neither the number of threads nor that of processes.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from tamperscope import weights
 from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.types import FloatArray, UInt8Array
 
 TILE = 512
 """Side of a tile without its margin, pixels; a multiple of every factor."""
+_FILE = "autoencoder.safetensors"
 TAEF2_FILES = ("taef2_encoder.safetensors", "taef2_decoder.safetensors")
 
 
@@ -162,19 +161,17 @@ class Tiny(AutoEncoder):
         super().__init__(encoder, decoder)
 
     @classmethod
-    def from_bytes(cls, weights: bytes, card: bytes) -> Tiny:
+    def from_bytes(cls, data: bytes, card: bytes) -> Tiny:
         """Return the network of a safetensors file and its card.
 
         Raises:
             InputError: The weights are no safetensors file.
             InvalidValueError: The weights are not those of the card, or not of this network.
         """
-        stated: dict[str, Any] = json.loads(card)
+        stated = weights.checked(data, card, _FILE)
         net = cls()
-        net.spread, net.digest = float(stated["spread"]), hashlib.sha256(weights).hexdigest()
-        if net.digest != stated["sha256"]:
-            raise InvalidValueError(f"autoencoder weights: expected sha256 {stated['sha256']}, found {net.digest}")
-        restore(net, weights, "autoencoder.safetensors")
+        net.spread, net.digest = float(stated["spread"]), stated["sha256"]
+        restore(net, data, _FILE)
         return net.eval()
 
 
@@ -185,11 +182,7 @@ def shipped() -> Tiny:
     Raises:
         InvalidValueError: The weights are not those of the card.
     """
-    weights, card = (
-        resources.files("tamperscope.weights").joinpath(f"autoencoder.{ending}").read_bytes()
-        for ending in ("safetensors", "json")
-    )
-    return Tiny.from_bytes(weights, card)
+    return Tiny.from_bytes(*weights.shipped(_FILE))
 
 
 @lru_cache(maxsize=2)

@@ -6,15 +6,12 @@ and left are the person's own.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tamperscope import weights
 from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.types import FloatArray, Sample, UInt8Array
 
@@ -36,6 +34,7 @@ POINTING = 4
 """Layers of the second network, which finds the points: three of 3 x 3 and stride 2, and one of all cells."""
 UNIT = 32.0
 """Pixels that one unit of a predicted offset stands for."""
+_FILE = "faces.npz"
 _YUNET_SIDE, _YUNET_SCORE = 640, 0.7
 _CLOSE = 48  # pixels a side of the closer look
 _LOCK = threading.Lock()
@@ -204,11 +203,8 @@ def _convolved(x: FloatArray, weight: FloatArray, stride: int, dilation: int) ->
 @cache
 def _network() -> list[tuple[FloatArray, FloatArray]]:
     """Return weights and biases of all layers."""
-    folder = resources.files("tamperscope.weights")
-    data = folder.joinpath("faces.npz").read_bytes()
-    card = json.loads(folder.joinpath("faces.json").read_text())
-    if hashlib.sha256(data).hexdigest() != card["sha256"]:
-        raise InputError("weights/faces.npz: expected the file that its card describes, found another; install again")
+    data, card = weights.shipped(_FILE)
+    weights.checked(data, card, _FILE)
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         numbers = range(len(LAYERS) + POINTING)
         return [(arrays[f"w{i}"].astype(np.float32), arrays[f"b{i}"].astype(np.float32)) for i in numbers]
