@@ -4,10 +4,11 @@ BIN := $(VENV)/bin
 IMAGE ?= docs/demo/forged.jpg
 REPORT ?= demo_report.html
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test slow lint clean
 help:
 	@echo "make demo [IMAGE=photo.jpg]   scan a picture and write $(REPORT)"
 	@echo "make test                     run the tests"
+	@echo "make slow                     run the tests that take minutes each, such as trainings"
 	@echo "make lint                     ruff and mypy"
 
 # One stamp per kind of environment: the core for scanning, the development tools for tests.
@@ -27,6 +28,9 @@ demo: $(VENV)/core.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2
+
+slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
