@@ -78,3 +78,11 @@ def test_places_without_weight_do_not_speak() -> None:
     assert torch.allclose(
         pooling.soft_statistics(values, weights), pooling.soft_statistics(values[..., :2, :]), atol=1e-4
     )
+
+
+def test_the_mean_of_the_top_lies_between_maximum_and_mean() -> None:
+    maps = torch.rand(2, 1, 10, 20, generator=torch.Generator().manual_seed(4))
+    ordered = np.sort(maps.flatten(1).numpy(), axis=1)[:, ::-1]
+    for share, count in ((1e-6, 1), (0.05, 10), (1.0, 200)):
+        found = pooling.top_mean(maps, share).tolist()
+        assert found == pytest.approx(ordered[:, :count].mean(1).tolist(), abs=1e-6)

@@ -193,6 +193,17 @@ class Block(nn.Module):
         x = x + self.drop(self._attended(self.norm1(x), valid))
         return x + self.drop(self.mlp(self.norm2(x)))
 
+    def sequence(self, x: Tensor, turn: Turn | None = None, valid: Tensor | None = None) -> Tensor:
+        """Return (B, N, width) of tokens that lie in no plane: no windows, no relative places.
+
+        Args:
+            x: (B, N, width).
+            turn: Of `rotary`.
+            valid: (B, N) bool, tokens that may be looked at.
+        """
+        x = x + self.drop(self.attention(self.norm1(x), turn, valid))
+        return x + self.drop(self.mlp(self.norm2(x)))
+
     def _attended(self, x: Tensor, valid: Tensor | None) -> Tensor:
         height, width = x.shape[1:3]
         if not self.window:

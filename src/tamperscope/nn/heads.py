@@ -193,14 +193,21 @@ class GatedQueries(nn.Module):
         self.layers = nn.ModuleList(_QueryLayer(width, heads, dropout) for _ in range(layers))
         self.gate = nn.Linear(width, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, 1, h, w)."""
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return (B, 1, h, w).
+
+        Args:
+            x: (B, C, h, w).
+            valid: (B, h, w) bool, places that the queries may look at.
+        """
         pixels = self.pixels(x)
         tokens = pixels.flatten(2).transpose(1, 2)
+        hidden = None if valid is None else ~valid.flatten(1)
         queries = self.queries.expand(len(x), -1, -1)
         for layer in self.layers:
-            queries = layer(queries, tokens)
-        masks = torch.einsum("bqc,bchw->bqhw", queries, pixels)
+            queries = layer(queries, tokens, hidden)
+        # Over the root of the width, as in attention: or logits begin so large that the first steps only shrink them.
+        masks = torch.einsum("bqc,bchw->bqhw", queries, pixels) / pixels.shape[1] ** 0.5
         gates = self.gate(queries).sigmoid()[..., None]
         return (gates * masks).sum(1, keepdim=True)
 
@@ -215,8 +222,9 @@ class _QueryLayer(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
 
-    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        queries = self.norms[0](queries + self.cross(queries, tokens, tokens, need_weights=False)[0])
+    def forward(self, queries: Tensor, tokens: Tensor, hidden: Tensor | None) -> Tensor:
+        looked = self.cross(queries, tokens, tokens, key_padding_mask=hidden, need_weights=False)[0]
+        queries = self.norms[0](queries + looked)
         places = torch.arange(queries.shape[1], device=queries.device)[:, None]
         turn = rotary(places, self.own.size, theta=10.0)
         queries = self.norms[1](queries + self.own(queries, turn=turn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 
@@ -98,6 +99,24 @@ def use(module: nn.Module, name: str | None) -> None:
     for layer in module.modules():
         if isinstance(layer, LoraLinear):
             layer.active = name
+
+
+def merged(module: nn.Module, name: str) -> nn.Module:
+    """Return a copy of a module whose adapted layers are plain ones that answer as with one difference in use.
+
+    Args:
+        module: Unchanged; its own name may be none of the adapted layers.
+        name: Of the difference.
+
+    Raises:
+        InvalidValueError: A layer has no difference of that name.
+    """
+    copied = copy.deepcopy(module)
+    for path, layer in list(copied.named_modules()):
+        if isinstance(layer, LoraLinear):
+            parent, _, own = path.rpartition(".")
+            setattr(copied.get_submodule(parent), own, layer.merged(name))
+    return copied
 
 
 def freeze(module: nn.Module, kept: Iterable[str] = ()) -> int:

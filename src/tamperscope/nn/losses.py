@@ -12,19 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def edge_band(mask: Tensor, width: int = 7) -> Tensor:
+def edge_band(mask: Tensor, width: int = 7, valid: Tensor | None = None) -> Tensor:
     """Return the band along the outline of masks (IML-ViT): dilated but not eroded, by a cross of an odd width.
 
     Args:
         mask: (B, 1, H, W), 0 or 1.
         width: Pixels of the cross; 1 gives an empty band.
+        valid: Which pixels are the picture's; its border is no outline.
 
     Returns:
         (B, 1, H, W) of the mask's type, 1 in the band. Beyond the border of the picture nothing changes.
     """
     reach = width // 2
-    dilated, eroded = _dilated(mask, reach), 1 - _dilated(1 - mask, reach)
-    return dilated - eroded
+    counted = torch.ones_like(mask) if valid is None else valid.to(mask)
+    return _dilated(mask * counted, reach) * _dilated((1 - mask) * counted, reach)
 
 
 def bce(logits: Tensor, truth: Tensor, valid: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
@@ -47,7 +48,7 @@ def edge_bce(
 
     The mean is over all valid pixels, so that the factor makes up for how few lie in the band.
     """
-    return bce(logits, truth, valid, 1 + factor * edge_band(truth.float(), width))
+    return bce(logits, truth, valid, 1 + factor * edge_band(truth.float(), width, valid))
 
 
 def dice(logits: Tensor, truth: Tensor, valid: Tensor | None = None, smooth: float = 0.0) -> Tensor:

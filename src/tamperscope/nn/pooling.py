@@ -43,6 +43,20 @@ def _split(ordered: Tensor) -> Tensor:
     return within.argmin(1) + 1
 
 
+def top_mean(maps: Tensor, share: float) -> Tensor:
+    """Return the mean of the highest values of each map: between its maximum and its mean.
+
+    Args:
+        maps: (B, N) or (B, 1, H, W).
+        share: Of the places that count, above 0 and up to 1; one place counts at least.
+
+    Returns:
+        (B,).
+    """
+    flat = maps.flatten(1)
+    return flat.topk(min(max(round(share * flat.shape[1]), 1), flat.shape[1]), 1).values.mean(1)
+
+
 def soft_statistics(values: Tensor, weights: Tensor | None = None, sharpness: float = 1.0) -> Tensor:
     """Return soft minimum, soft maximum, mean and mean square of each map, weighted (TruFor, MMFusion).
 
