@@ -21,11 +21,11 @@ FLOORS = [
     {"detectors", "registry"},
     {"data", "verdict"},
     {"report"},
-    {"scanning", "bench", "forging"},
+    {"scanning", "bench", "forging", "engine"},
     {"cli", "__init__", "__main__"},
 ]
 # Rooms of torch; every other one imports them inside of the function that needs them.
-TORCH_ROOMS = {"nn", "networks"}
+TORCH_ROOMS = {"nn", "networks", "engine"}
 HEAVY = {"torch", "safetensors", "diffusers", "av", "torchvision", "transformers", "timm", "sklearn", "skimage"}
 HEAVY |= {"pandas", "matplotlib", "datasets"}
 

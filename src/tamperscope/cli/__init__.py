@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tamperscope.cli import bench, data, forge
+from tamperscope.cli import bench, data, forge, train
 from tamperscope.cli.common import fail
 
 app = typer.Typer(
@@ -108,6 +108,7 @@ def version(show: bool) -> None:
 
 app.command("evaluate")(bench.evaluate)
 app.command("forge")(forge.forge)
+app.command("train")(train.train)
 
 
 @app.callback()

@@ -1,0 +1,1 @@
+"""Training of networks: recipes, data, checkpoints, validation."""

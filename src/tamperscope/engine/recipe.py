@@ -1,0 +1,268 @@
+"""Recipes of trainings: which network, on what, how, and by which number the best one is chosen; short YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from tamperscope.errors import InputError, unknown_name
+from tamperscope.metrics import image, pixel
+from tamperscope.ops import augment
+from tamperscope.settings import Shelf
+
+_SHELF = Shelf("training recipe", "tamperscope.engine", "recipes", "network")
+PIXEL = ("f1", "iou", "mcc", "auc", "ap")
+IMAGE = ("auc", "ap", "f1", "balanced_accuracy", "eer")
+POOLED = ("f1", "iou", "auc")
+METRICS = (
+    *(f"pixel_{n}" for n in PIXEL if n in pixel.METRICS),
+    *(f"pooled_{n}" for n in POOLED),
+    *(f"image_{n}" for n in IMAGE if n in image.METRICS),
+)
+"""`pixel_…`: mean over forged pictures; `pooled_…`: over all pixels of all pictures; `image_…`: of scores."""
+SMALLER_IS_BETTER = frozenset({"image_eer"})
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lora(_Model):
+    """Low-rank adaptation; all else is frozen.
+
+    Attributes:
+        layers: Own names of the linear layers, such as `qkv`.
+        rank: Of each difference.
+        alpha: Its scale, times the rank.
+        trained: Parts of the names of parameters that train beside it, such as a head.
+    """
+
+    layers: tuple[str, ...]
+    rank: PositiveInt = 8
+    alpha: PositiveFloat = 16.0
+    trained: tuple[str, ...] = ()
+
+
+class Wanted(_Model):
+    """The network.
+
+    Attributes:
+        name: Of a system of `networks.catalog`.
+        size: `tiny` or `full`.
+        settings: Of the system's own.
+        weights: File of a trained one to begin with (`best.pt`), or none.
+        lora: Whether and how only low-rank differences are learned.
+    """
+
+    name: str
+    size: Literal["tiny", "full"] = "tiny"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    weights: str = ""
+    lora: Lora | None = None
+
+
+class Forge(_Model):
+    """Forgeries made while training.
+
+    Attributes:
+        photos: Manifest or folder of authentic photographs.
+        recipe: Of `forging`.
+        change: Fields of that recipe that differ, such as `where.split=train`.
+    """
+
+    photos: str
+    recipe: str = "splice"
+    change: tuple[str, ...] = ()
+
+
+class Data(_Model):
+    """One source of pictures: a manifest, or a forge.
+
+    Attributes:
+        manifest: Path.
+        where: Fields that its entries must have; `under` is a part of the picture's path.
+        forge: What to forge instead.
+        count: Pictures an epoch; of a forge, forgeries, each with its twin. 0 = every entry once.
+        weight: Share of `data.total`, where that is set.
+    """
+
+    manifest: str = ""
+    where: dict[str, str | int] = Field(default_factory=dict)
+    forge: Forge | None = None
+    count: NonNegativeInt = 0
+    weight: NonNegativeFloat = 1.0
+
+
+class Training(_Model):
+    """How the pictures that a network is trained on are drawn and brought to it.
+
+    Attributes:
+        total: Pictures an epoch, shared by weight among the sources; 0 = each source's own count.
+        balanced: Whether pristine and forged pictures of a manifest come equally often.
+        side: Of the square canvas in pixels.
+        focus: How often a window is centred on a forged pixel.
+        augment: Chance of each operation, by its text (`ops.augment.parse`).
+        workers: Processes that open, forge and augment; 0 = none.
+    """
+
+    total: NonNegativeInt = 0
+    balanced: bool = False
+    side: PositiveInt = 192
+    focus: float = Field(default=0.5, ge=0, le=1)
+    augment: dict[str, float] = Field(default_factory=dict)
+    workers: NonNegativeInt = 0
+
+
+class Optimizer(_Model):
+    """How weights are changed.
+
+    Attributes:
+        name: `adamw` or `sgd` (Nesterov).
+        lr: Learning rate.
+        weight_decay: Of weights; norms and biases have none.
+        betas: Of AdamW.
+        momentum: Of SGD.
+        rates: Factor of the learning rate of parameters whose name fits a pattern, such as `backbone.*`; first wins.
+        frozen: Patterns of the names of parameters that do not train.
+        clip: Greatest norm of the gradient; 0 = any.
+        ema: Decay of the moving average of the weights, which is then what is validated; 0 = none.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    rates: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    clip: NonNegativeFloat = 1.0
+    ema: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Schedule(_Model):
+    """How the learning rate goes.
+
+    Attributes:
+        name: After the warm-up: `cosine`, `poly` or `constant`.
+        warmup: Steps of a linear rise.
+        power: Of `poly`.
+        least: Share of the learning rate at the end.
+    """
+
+    name: Literal["cosine", "poly", "constant"] = "cosine"
+    warmup: NonNegativeInt = 0
+    power: PositiveFloat = 0.9
+    least: float = Field(default=0.0, ge=0, le=1)
+
+
+class Validation(_Model):
+    """How the best network is chosen.
+
+    Attributes:
+        every: Steps between validations; 0 = only at the end.
+        metric: Of `METRICS`; for an `image_…` one no mask is opened.
+        how: `tile`, or `pad`: the whole picture at once.
+        side: Of a tile.
+        overlap: Of tiles, pixels.
+        batch: Tiles at once.
+        allow_held_out: Whether entries of the splits `dev` and `test` may choose the network.
+    """
+
+    every: NonNegativeInt = 0
+    metric: str = "pixel_f1"
+    how: Literal["tile", "pad"] = "tile"
+    side: PositiveInt = 512
+    overlap: NonNegativeInt = 64
+    batch: PositiveInt = 4
+    allow_held_out: bool = False
+
+
+class Recipe(_Model):
+    """A training.
+
+    Attributes:
+        title: As people call it.
+        source: What it follows, and where it departs.
+        network: What is trained.
+        train_on: Where pictures come from.
+        validate_on: Manifests by which the best one is chosen; a forge is none.
+        data: How they are drawn.
+        batch: Canvases of one forward pass of one process.
+        accumulate: Passes of one step of the optimizer.
+        steps: Of the optimizer; 0 = `epochs` tells.
+        epochs: Times that the data are gone through; 0 = `steps` tells.
+        optimizer: How weights are changed.
+        schedule: How the learning rate goes.
+        precision: `bf16` computes in 16 bits where that is safe.
+        seed: Of all that is random.
+        nonfinite: `stop` at a loss or gradient that is no number, or `skip` the step and count it.
+        validation: How the best one is chosen.
+        checkpoint: Steps between checkpoints; 0 = at every validation.
+        log: Steps between lines of the log.
+        tensorboard: Whether to write for TensorBoard too.
+    """
+
+    title: str
+    source: str = ""
+    network: Wanted
+    train_on: tuple[Data, ...] = ()
+    validate_on: tuple[Data, ...] = ()
+    data: Training = Training()
+    batch: PositiveInt = 8
+    accumulate: PositiveInt = 1
+    steps: NonNegativeInt = 0
+    epochs: NonNegativeFloat = 0
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    precision: Literal["no", "bf16"] = "no"
+    seed: NonNegativeInt = 0
+    nonfinite: Literal["stop", "skip"] = "stop"
+    validation: Validation = Validation()
+    checkpoint: NonNegativeInt = 0
+    log: PositiveInt = 10
+    tensorboard: bool = False
+
+
+def shipped() -> list[str]:
+    """Return the names of the recipes inside the package."""
+    return _SHELF.names()
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return a recipe by name or path, checked.
+
+    Args:
+        name: Of a shipped recipe, or the path of a YAML file. `inherits: NAME` takes another one's fields first.
+        overrides: Dotted settings such as `optimizer.lr=1e-4`, `train_on.0.count=100`.
+
+    Raises:
+        InputError: The file is no YAML of the expected shape, or fields contradict each other.
+        InvalidValueError: A setting of an augmentation is out of range.
+        UnknownNameError: No recipe, field, metric or operation of a name.
+    """
+    blank = Recipe(title="", network=Wanted(name="")).model_dump(mode="json")
+    # Without a title and a network a file is no recipe, so these have no default.
+    defaults = {key: value for key, value in blank.items() if key not in ("title", "network")}
+    recipe = _SHELF.load(Recipe, name, overrides, defaults)
+    check(recipe)
+    return recipe
+
+
+def check(recipe: Recipe) -> None:
+    """Check what the shape of a recipe does not tell; errors are those of `load`."""
+    if bool(recipe.steps) == bool(recipe.epochs):
+        raise InputError(f"training recipe: expected steps or epochs, found {recipe.steps} and {recipe.epochs}")
+    if not recipe.train_on:
+        raise InputError("training recipe: expected `train_on`, such as [{manifest: train.jsonl}], found none")
+    if recipe.validation.metric not in METRICS:
+        raise unknown_name("validation metric", recipe.validation.metric, METRICS)
+    if recipe.validation.how == "tile" and recipe.validation.overlap >= recipe.validation.side:
+        raise InputError("training recipe: expected validation.overlap < validation.side")
+    for data in (*recipe.train_on, *recipe.validate_on):
+        if bool(data.manifest) == (data.forge is not None):
+            raise InputError("training recipe: expected a manifest or a forge for each source, found both or none")
+        if data.forge is not None and (data in recipe.validate_on or not (data.count or recipe.data.total)):
+            raise InputError("training recipe: expected a count for each forge, and only manifests to validate on")
+    augment.parse(recipe.data.augment)

@@ -1,0 +1,254 @@
+"""The stream of training canvases: which one comes at which place follows from the seed and the place alone.
+
+So a run goes on at any step without having kept anything, and one worker or many, one process or several give the same
+canvases. What cannot be opened is reported, counted and replaced by another item of its source.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamperscope.data import loader
+from tamperscope.data.loader import Failure
+from tamperscope.engine.sources import Source
+from tamperscope.errors import InputError, TamperscopeError, unknown_name
+from tamperscope.geometry import Fit
+from tamperscope.ops.augment import Window
+from tamperscope.ops.record import Op
+from tamperscope.types import BoolArray, Sample, UInt8Array
+from tamperscope.workers import processes
+
+OF_BATCH = frozenset({"valid"})
+"""What every batch has, so that a network that needs it gets it without more ado."""
+_TRIES = 10
+
+
+def needs_of(sample: Sample, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Return what networks need beside the pixels, by name.
+
+    `qtables` (2, 8, 8) are the quantization tables of the luma and the chroma, in natural order, as the last file had
+    them; ones where there is none, for nothing was quantized then.
+
+    Args:
+        sample: Before it is cut to a canvas.
+        names: Of a network's `needs`.
+
+    Raises:
+        UnknownNameError: There is no such thing to be had.
+    """
+    return {name: _KNOWN_NEEDS[name](sample) for name in _checked(names)}
+
+
+def _checked(names: Sequence[str]) -> list[str]:
+    wanted = [name for name in names if name not in OF_BATCH]
+    for name in wanted:
+        if name not in _KNOWN_NEEDS:
+            raise unknown_name("need of a network", name, [*_KNOWN_NEEDS, *OF_BATCH])
+    return wanted
+
+
+def _qtables(sample: Sample) -> NDArray[np.float32]:
+    tables = np.ones((2, 8, 8), np.float32)
+    if sample.jpeg is not None and sample.jpeg.qtables:
+        known = sample.jpeg.qtables
+        tables[0], tables[1] = known[0], known[min(1, len(known) - 1)]
+    return tables
+
+
+_KNOWN_NEEDS = {"qtables": _qtables}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Canvas:
+    """One picture as a network sees it.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        mask: (S, S) bool; None where truth masks are not looked at.
+        valid: (S, S) bool, which pixels are the picture's.
+        label: 0 or 1, of what is left of the picture; of the whole one where masks are not looked at.
+        id: Of the picture.
+        needs: Of the network, by name.
+    """
+
+    image: UInt8Array
+    mask: BoolArray | None
+    valid: BoolArray
+    label: int
+    id: str
+    needs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What happens to each sample in a worker.
+
+    Attributes:
+        op: Augmentation, before the window is cut.
+        window: What is cut out.
+        needs: Names of what the network needs.
+        masks: Whether the canvas has the truth mask.
+        seed: Of the draws.
+    """
+
+    op: Op
+    window: Window
+    needs: tuple[str, ...] = ()
+    masks: bool = True
+    seed: int = 0
+
+    def __call__(self, sample: Sample, key: tuple[int, ...]) -> Canvas:
+        """Return the canvas of a sample; what is drawn follows from the seed and `key`."""
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+        changed = self.op(sample, rng)
+        needs = needs_of(changed, self.needs)
+        part = self.window(changed, rng)
+        plan = Fit("pad", self.window.side).plan(part.size)
+        mask = None
+        if self.masks:
+            mask = plan.cut(np.zeros(part.size, np.bool_) if part.mask is None else part.mask, 0)
+        return Canvas(plan.cut(part.rgb, 0), mask, plan.valid(0), int(part.label or 0), sample.id, needs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """An item of the stream, and the place of its first canvas."""
+
+    source: Source
+    item: Any
+    epoch: int
+    place: int
+
+
+def _prepared(unit: _Unit, prepare: Preparation) -> list[Canvas] | Failure:
+    try:
+        opened = unit.source.open(unit.item, unit.epoch)
+        return [prepare(sample, (1, unit.place + i)) for i, sample in enumerate(opened)]
+    except (TamperscopeError, OSError, MemoryError) as error:
+        return Failure(str(unit.item.image), f"{type(error).__name__}: {error}")
+
+
+@dataclass(slots=True)
+class Stream:
+    """Canvases without end, in the order of shuffled epochs.
+
+    Attributes:
+        sources: Where pictures come from.
+        counts: Items of each source in an epoch.
+        prepare: What happens to each sample.
+        step: Canvases of one step of all processes together.
+        balanced: Whether the classes of a source come equally often.
+        seed: Of the order.
+        workers: Processes; 0 = none.
+        failures: Pictures that were replaced.
+    """
+
+    sources: Sequence[Source]
+    counts: Sequence[int]
+    prepare: Preparation
+    step: int
+    balanced: bool = False
+    seed: int = 0
+    workers: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    _items: list[Sequence[Any]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        _checked(self.prepare.needs)
+        self._items = [source.items() for source in self.sources]
+
+    @property
+    def epoch_length(self) -> int:
+        """Canvases of an epoch."""
+        return sum(n * source.each for n, source in zip(self.counts, self.sources, strict=True))
+
+    def steps(self, first: int = 0, process: int = 0, of: int = 1) -> Generator[list[Canvas], None, None]:
+        """Yield one process's canvases of each step, from a step on.
+
+        Args:
+            first: Step to begin with.
+            process: Number of the process.
+            of: Number of processes; each has an equal part of a step, one after another.
+
+        Raises:
+            InputError: Pictures cannot be opened, time and again.
+        """
+        own = self.step // of
+        low = process * own
+
+        def mine(place: int) -> bool:
+            return place >= first * self.step and low <= place % self.step < low + own
+
+        rows = self._canvases(first * self.step, mine)
+        while True:
+            yield list(islice(rows, own))
+
+    def _canvases(self, start: int, mine: Callable[[int], bool]) -> Iterator[Canvas]:
+        units = (u for u in self._units(start) if any(mine(u.place + i) for i in range(u.source.each)))
+        for unit, result in _ahead(units, self.prepare, self.workers, self.step):
+            for i, canvas in enumerate(self._replaced(unit, result)):
+                if mine(unit.place + i):
+                    yield canvas
+
+    def _units(self, start: int) -> Iterator[_Unit]:
+        """Yield the units from that of a place on, without end."""
+        for epoch in count(start // self.epoch_length):
+            place = epoch * self.epoch_length
+            for source, item in self._order(epoch):
+                if place + source.each > start:
+                    yield _Unit(source, item, epoch, place)
+                place += source.each
+
+    def _order(self, epoch: int) -> list[tuple[Source, Any]]:
+        rng = self._rng(0, epoch)
+        listed: list[tuple[Source, Any]] = []
+        for source, items, number in zip(self.sources, self._items, self.counts, strict=True):
+            listed += [(source, item) for item in loader._drawn(list(items), number, self.balanced, rng)]
+        return [listed[i] for i in rng.permutation(len(listed))]
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+
+    def _replaced(self, unit: _Unit, result: list[Canvas] | Failure) -> list[Canvas]:
+        """Return the canvases of a unit, or those of another item of its class in its place."""
+        rng = self._rng(2, unit.place)
+        listed = self._items[next(i for i, s in enumerate(self.sources) if s is unit.source)]
+        # Of its class, or a source that lost some would be balanced no more.
+        items = [item for item in listed if item.label == unit.item.label]
+        for _ in range(_TRIES):
+            if not isinstance(result, Failure):
+                return result
+            self.failures.append(result)
+            logging.getLogger(__name__).warning("replaced: %s: %s", result.id, result.cause)
+            other = items[int(rng.integers(len(items)))]
+            result = _prepared(_Unit(unit.source, other, unit.epoch, unit.place), self.prepare)
+        raise InputError(f"{_TRIES} pictures in a row cannot be opened; the last one: {self.failures[-1]}")
+
+
+def _ahead(
+    units: Iterator[_Unit], prepare: Preparation, workers: int, step: int
+) -> Iterator[tuple[_Unit, list[Canvas] | Failure]]:
+    """Yield the units with what came of them, in order; as many as two steps hold are begun ahead."""
+    if workers == 0:
+        for unit in units:
+            yield unit, _prepared(unit, prepare)
+        return
+    executor: ProcessPoolExecutor = processes(workers)
+    waiting: deque[tuple[_Unit, Future[list[Canvas] | Failure]]] = deque()
+    try:
+        for unit in units:
+            waiting.append((unit, executor.submit(_prepared, unit, prepare)))
+            if len(waiting) > max(2 * step, 2 * workers):
+                first, future = waiting.popleft()
+                yield first, future.result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
