@@ -269,13 +269,13 @@ class Loader:
         if self.sampling is None:
             return ((source, item) for source in self.sources for item in source)
         rng = np.random.default_rng(self._seed(epoch))
-        drawn: list[tuple[Source, Any]] = []
+        pairs: list[tuple[Source, Any]] = []
         for source, count in zip(self.sources, self.sampling.counts, strict=True):
-            drawn += [(source, item) for item in _drawn(list(source), count, self.sampling.classes, rng)]
-        return (drawn[i] for i in rng.permutation(len(drawn)))
+            pairs += [(source, item) for item in drawn(list(source), count, self.sampling.classes, rng)]
+        return (pairs[i] for i in rng.permutation(len(pairs)))
 
 
-def _drawn(items: list[Any], count: int, classes: bool, rng: np.random.Generator) -> list[Any]:
+def drawn(items: list[Any], count: int, classes: bool, rng: np.random.Generator) -> list[Any]:
     """Return `count` items, each as often as any other of its class, give or take one."""
     if not items and count:
         raise InvalidValueError(f"Loader: expected a source with pictures to draw {count} from, found an empty one")

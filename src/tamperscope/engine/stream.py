@@ -212,7 +212,7 @@ class Stream:
         rng = self._rng(0, epoch)
         listed: list[tuple[Source, Any]] = []
         for source, items, number in zip(self.sources, self._items, self.counts, strict=True):
-            listed += [(source, item) for item in loader._drawn(list(items), number, self.balanced, rng)]
+            listed += [(source, item) for item in loader.drawn(list(items), number, self.balanced, rng)]
         return [listed[i] for i in rng.permutation(len(listed))]
 
     def _rng(self, *key: int) -> np.random.Generator:

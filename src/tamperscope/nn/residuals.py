@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tamperscope import weights
 from tamperscope.errors import InvalidValueError
-from tamperscope.nn.autoencoders import restore
+from tamperscope.nn.restoring import restore
 
 GAIN = 20.0
 """Brings what is left of a picture less its local mean to about 1."""
