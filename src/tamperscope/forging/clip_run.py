@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 
 from tamperscope.data import masks
 from tamperscope.data.manifest import Entry
-from tamperscope.errors import InputError, InvalidValueError, UnsupportedFormatError
+from tamperscope.errors import InvalidValueError, UnsupportedFormatError
 from tamperscope.files import write_atomic
 from tamperscope.forging import clip_making, gate, operations, plan
 from tamperscope.forging.clip_making import ClipMade
 from tamperscope.forging.clips import Clips
-from tamperscope.forging.gate import Measured
+from tamperscope.forging.gate import Measured, Outcome
 from tamperscope.forging.making import Made
-from tamperscope.forging.pool import UnreadableError
 from tamperscope.forging.recipe import Gate, Recipe
 from tamperscope.forging.store import Store
 from tamperscope.media import video
@@ -23,23 +21,8 @@ PREFIX = "clip_"
 """How names of operations on clips begin."""
 
 
-@dataclass(slots=True, eq=False)
-class ClipOutcome:
-    """What came of the draws for one clip.
-
-    Attributes:
-        made: The first forgery that passed, or None where none did.
-        measured: What the gate measured of each frame; None for an intact one.
-        level: Grey levels beyond which a pixel counts as changed.
-        rejected: Number of draws that were turned away, by reason.
-        unreadable: Frames that could not be opened, with the cause, by name.
-    """
-
-    made: ClipMade | None = None
-    measured: tuple[Measured | None, ...] = ()
-    level: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    unreadable: dict[str, str] = field(default_factory=dict)
+Frames = tuple[Measured | None, ...]
+"""What the gate measured of each frame; None for an intact one."""
 
 
 def check(recipe: Recipe) -> None:
@@ -72,31 +55,17 @@ def one(store: Store, recipe: Recipe, clips: Clips, seed: int, index: int) -> No
     store.keep(index, entries, outcome.rejected, outcome.unreadable)
 
 
-def pick(recipe: Recipe, clips: Clips, seed: int, index: int) -> ClipOutcome:
+def pick(recipe: Recipe, clips: Clips, seed: int, index: int) -> Outcome[ClipMade, Frames]:
     """Draw forgeries for one clip until one passes; a frame that cannot be opened costs one draw."""
-    outcome = ClipOutcome()
-    for attempt in range(recipe.tries):
-        drawn = plan.draw(recipe, clips.keys, seed, index, attempt)
-        if drawn is None:
-            outcome.rejected["donor"] += 1
-            continue
-        try:
-            made = clip_making.make(drawn, clip_making.draw(drawn, clips, recipe.clips), clips)
-        except UnreadableError as error:
-            outcome.unreadable[error.photo] = str(error)
-            outcome.rejected["unreadable"] += 1
-            continue
-        except (InvalidValueError, InputError):
-            outcome.rejected["impossible"] += 1
-            continue
-        limits = recipe.gate_of(drawn.steps[0].operation)
+
+    def make(drawn: plan.Plan) -> ClipMade:
+        return clip_making.make(drawn, clip_making.draw(drawn, clips, recipe.clips), clips)
+
+    def judge(made: ClipMade, limits: Gate) -> tuple[Frames, str]:
         found = tuple(gate.measure(frame, limits.level) if frame.turns.any() else None for frame in made.frames)
-        why = reason(made, found, limits)
-        if not why:
-            outcome.made, outcome.measured, outcome.level = made, found, limits.level
-            break
-        outcome.rejected[why] += 1
-    return outcome
+        return found, reason(made, found, limits)
+
+    return gate.first(recipe, lambda attempt: plan.draw(recipe, clips.keys, seed, index, attempt), make, judge)
 
 
 def reason(made: ClipMade, found: tuple[Measured | None, ...], limits: Gate) -> str:
@@ -122,7 +91,7 @@ def _leaks(frame: Made) -> bool:
     return bool(mask is not None and (frame.after.rgb[~mask] != frame.before.rgb[~mask]).any())
 
 
-def save(store: Store, index: int, made: ClipMade, outcome: ClipOutcome) -> list[Entry]:
+def save(store: Store, index: int, made: ClipMade, outcome: Outcome[ClipMade, Frames]) -> list[Entry]:
     """Write the files of a clip and its twin; return one entry for each frame of both.
 
     An intact frame whose twin has the same bytes is its own `twin` and has one entry.
@@ -143,7 +112,7 @@ def save(store: Store, index: int, made: ClipMade, outcome: ClipOutcome) -> list
             write_atomic(store.root / path, data)
     encoded = [path if data is not None else None for path, data in files.items()]
     entries = []
-    for number, (frame, measured) in enumerate(zip(made.frames, outcome.measured, strict=True)):
+    for number, (frame, measured) in enumerate(zip(made.frames, outcome.measured or (), strict=True)):
         name = f"{clip}_{number:04d}"
         if measured is None:
             pair = _intact(store, name, frame)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
 
 from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.forging.making import Made, make
-from tamperscope.forging.plan import draw
+from tamperscope.forging.plan import Plan, draw
 from tamperscope.forging.pool import Pool, UnreadableError
 from tamperscope.forging.recipe import Gate, Recipe
 from tamperscope.ops.forge import shapes
 from tamperscope.signal import seam
 from tamperscope.types import BoolArray, Sample
 
+M = TypeVar("M")
+F = TypeVar("F")
 FEATHER = 2
 """Pixels around its mask in which an edit may still change something."""
 
@@ -45,8 +49,8 @@ class Measured:
 
 
 @dataclass(slots=True, eq=False)
-class Outcome:
-    """What came of the draws for one picture.
+class Outcome(Generic[M, F]):
+    """What came of the draws for one picture or clip.
 
     Attributes:
         made: The first forgery that passed, or None where none did.
@@ -56,23 +60,45 @@ class Outcome:
         unreadable: Photographs that could not be opened, with the cause, by name.
     """
 
-    made: Made | None = None
-    measured: Measured | None = None
+    made: M | None = None
+    measured: F | None = None
     level: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def pick(recipe: Recipe, pool: Pool, seed: int, index: int) -> Outcome:
+def pick(recipe: Recipe, pool: Pool, seed: int, index: int) -> Outcome[Made, Measured]:
     """Draw forgeries for one picture until one passes; a photograph that cannot be opened costs one draw."""
-    outcome = Outcome()
+
+    def judge(made: Made, limits: Gate) -> tuple[Measured, str]:
+        found = measure(made, limits.level)
+        return found, reason(found, limits)
+
+    return first(recipe, lambda attempt: draw(recipe, pool, seed, index, attempt), lambda plan: make(plan, pool), judge)
+
+
+def first(
+    recipe: Recipe,
+    draw: Callable[[int], Plan | None],
+    make: Callable[[Plan], M],
+    judge: Callable[[M, Gate], tuple[F, str]],
+) -> Outcome[M, F]:
+    """Return the first forgery that passes the gate, of as many draws as the recipe allows.
+
+    Args:
+        recipe: Tells the limits.
+        draw: From the number of an attempt to a plan, or None where its host has no donor.
+        make: From a plan to the forgery.
+        judge: From a forgery and its limits to what was measured, and why it is turned away, or "".
+    """
+    outcome: Outcome[M, F] = Outcome()
     for attempt in range(recipe.tries):
-        plan = draw(recipe, pool, seed, index, attempt)
+        plan = draw(attempt)
         if plan is None:
             outcome.rejected["donor"] += 1
             continue
         try:
-            made = make(plan, pool)
+            made = make(plan)
         except UnreadableError as error:
             outcome.unreadable[error.photo] = str(error)
             outcome.rejected["unreadable"] += 1
@@ -81,8 +107,7 @@ def pick(recipe: Recipe, pool: Pool, seed: int, index: int) -> Outcome:
             outcome.rejected["impossible"] += 1
             continue
         limits = recipe.gate_of(plan.steps[0].operation)
-        found = measure(made, limits.level)
-        why = reason(found, limits)
+        found, why = judge(made, limits)
         if not why:
             outcome.made, outcome.measured, outcome.level = made, found, limits.level
             break

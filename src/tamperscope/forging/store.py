@@ -59,7 +59,7 @@ class Store:
         """Return where the record of a picture is kept."""
         return self.root / "records" / f"{index:06d}.json"
 
-    def write(self, index: int, outcome: Outcome) -> None:
+    def write(self, index: int, outcome: Outcome[Made, Measured]) -> None:
         """Write all files of a picture, its record last: a picture with a record is finished.
 
         Args:
