@@ -171,3 +171,14 @@ def test_known_lines_of_text_follow_the_page(tmp_path: Path, encode: Callable[..
     (tmp_path / "a.csv").write_text("nothing\n")
     with pytest.raises(UnreadableError, match=r"a\.csv"):
         making.make(plain, pool)
+
+
+def test_pages_give_nothing_to_photographs(tmp_path: Path) -> None:
+    photos = [Photo(f"{d}{i}.jpg", f"{d}{i}", "train", d) for d in ("document", "pristine") for i in range(3)]
+    pool, rng = Pool(tmp_path, photos), np.random.default_rng(1)
+    for host in photos:
+        donors = {donor.domain for donor in (pool.donor(host, rng) for _ in range(20)) if donor is not None}
+        assert donors == {host.domain}
+    alone = Pool(tmp_path, photos[2:])
+    assert alone.donor(photos[2], rng) is None
+    assert alone.has_donors()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tamperscope.types import BoolArray, Box
 
 
+_Kind = tuple[str, str]
+
+
 class UnreadableError(InputError):
     """A photograph that cannot be opened."""
 
@@ -37,7 +40,7 @@ class Photo:
         id: Its path, relative to the folder or the manifest.
         group: Name shared by photographs of one source: none of them gives a piece to another.
         split: Hosts and donors are of one split.
-        domain: What it shows, as its manifest states it, such as `document`.
+        domain: What it shows, as its manifest states it, such as `document`; hosts and donors are of one domain.
         object_mask: Path of the outline of an object, or None.
         text_boxes: Path of the boxes of its lines of text, or None.
         noun: What the object is called, such as `a person`; "" where that is not known.
@@ -54,6 +57,11 @@ class Photo:
     attributes: tuple[str, ...] = ()
 
 
+def _kind(photo: Photo) -> _Kind:
+    """Return what hosts and donors share."""
+    return photo.split, photo.domain
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Photographs to draw from.
@@ -66,14 +74,14 @@ class Pool:
     root: Path
     photos: Sequence[Photo]
     _by_id: dict[str, Photo] = field(init=False, default_factory=dict, compare=False)
-    _by_split: dict[str, list[Photo]] = field(init=False, default_factory=lambda: defaultdict(list), compare=False)
-    _groups: dict[str, set[str]] = field(init=False, default_factory=lambda: defaultdict(set), compare=False)
+    _alike: dict[_Kind, list[Photo]] = field(init=False, default_factory=lambda: defaultdict(list), compare=False)
+    _groups: dict[_Kind, set[str]] = field(init=False, default_factory=lambda: defaultdict(set), compare=False)
 
     def __post_init__(self) -> None:
         for photo in self.photos:
             self._by_id[photo.id] = photo
-            self._by_split[photo.split].append(photo)
-            self._groups[photo.split].add(photo.group)
+            self._alike[_kind(photo)].append(photo)
+            self._groups[_kind(photo)].add(photo.group)
 
     @classmethod
     def of(cls, source: str | Path, where: Mapping[str, str | int] | None = None) -> Pool:
@@ -109,7 +117,7 @@ class Pool:
         return self._by_id[name]
 
     def has_donors(self) -> bool:
-        """Return whether any photograph has one of another group in its split."""
+        """Return whether any photograph has one of another group in its split and domain."""
         return any(len(groups) > 1 for groups in self._groups.values())
 
     def host(self, rng: np.random.Generator) -> Photo:
@@ -117,10 +125,10 @@ class Pool:
         return self.photos[int(rng.integers(len(self.photos)))]
 
     def donor(self, host: Photo, rng: np.random.Generator) -> Photo | None:
-        """Return a photograph of another group and the same split, drawn evenly; None where there is none."""
-        if len(self._groups[host.split]) < 2:
+        """Return a photograph of another group, the same split and domain, drawn evenly; None where there is none."""
+        if len(self._groups[_kind(host)]) < 2:
             return None
-        candidates = self._by_split[host.split]
+        candidates = self._alike[_kind(host)]
         while True:
             photo = candidates[int(rng.integers(len(candidates)))]
             if photo.group != host.group:
