@@ -39,7 +39,7 @@ class Warp(FaceEdit):
         amount: Range of how far, in distances between the eyes; either way.
 
     Raises:
-        InvalidValueError: The range is upside down or beyond 0.15, where the map would fold, or nothing may be done.
+        InvalidValueError: The range is upside down or beyond 0.12, where maps begin to fold, or nothing may be done.
         UnknownNameError: There is no such change.
     """
 
@@ -48,7 +48,7 @@ class Warp(FaceEdit):
     amount: shapes.Span = (0.06, 0.12)
 
     def __post_init__(self) -> None:
-        shapes.check_span("face_warp.amount", self.amount, 0, 0.15)
+        shapes.check_span("face_warp.amount", self.amount, 0, 0.12)
         if not self.changes:
             raise InvalidValueError("face_warp.changes: expected at least one, found none")
         for name in set(self.changes) - set(get_args(Change)):
@@ -98,7 +98,7 @@ def moved(change: str, amount: float) -> tuple[Points, Points]:
     if change == "eyes":
         ring = np.array([(np.cos(a), 0.7 * np.sin(a)) for a in np.arange(8) * np.pi / 4])
         eyes = [np.array([x, 0.0]) + 0.22 * ring for x in (-0.5, 0.5)]
-        points, steps = np.vstack(eyes), np.vstack([ring, ring]) * amount * 0.6
+        points, steps = np.vstack(eyes), np.vstack([ring, ring]) * amount * 0.5
         held = [(-0.5, 0), (0.5, 0), (0, 0.1), (-0.5, -0.45), (0.5, -0.45)]
     elif change == "jaw":
         points = np.array([(s * x, y) for s in (-1, 1) for x, y in _JAW])
