@@ -13,6 +13,7 @@ from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import backbones, losses
 from tamperscope.nn.filters import Srm
 from tamperscope.nn.heads import AllMlp, resized
+from tamperscope.nn.plain import double
 from tamperscope.nn.pooling import top_mean
 
 ABOUT = About(
@@ -115,8 +116,8 @@ class Unet(nn.Module):
         super().__init__()
         self.srm = Srm("rgb9", clip=None)
         before = (3 + self.srm.channels, *widths[:-1])
-        self.down = nn.ModuleList(_double(a, b) for a, b in zip(before, widths, strict=True))
-        self.up = nn.ModuleList(_double(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True))
+        self.down = nn.ModuleList(double(a, b) for a, b in zip(before, widths, strict=True))
+        self.up = nn.ModuleList(double(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True))
         self.last = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,13 +129,6 @@ class Unet(nn.Module):
         for layer, finer in zip(self.up, kept[-2::-1], strict=True):
             x = layer(torch.cat([finer, resized(x, finer.shape[-2:])], 1))
         return self.last(x)
-
-
-def _double(inputs: int, outputs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in ((inputs, outputs), (outputs, outputs)):
-        layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 class _SegFormer(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.networks.base import About, Network, Size
-from tamperscope.nn.plain import Factors, Score
+from tamperscope.nn.plain import Factors, Score, double
 from tamperscope.nn.stems import Stem
 
 ABOUT = About(
@@ -60,10 +60,10 @@ class Unet(Network):
         self.factors = Factors(bce, dice, score or 0.0)
         self.stem = Stem(stem)
         widths = [width * 2**i for i in range(halvings + 1)]
-        self.down = nn.ModuleList(_double(i, o) for i, o in zip([self.stem.channels, *widths], widths, strict=False))
+        self.down = nn.ModuleList(double(i, o) for i, o in zip([self.stem.channels, *widths], widths, strict=False))
         self.halve = nn.MaxPool2d(2)
         self.grow = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in widths[-2::-1])
-        self.up = nn.ModuleList(_double(2 * w, w) for w in widths[-2::-1])
+        self.up = nn.ModuleList(double(2 * w, w) for w in widths[-2::-1])
         self.last = nn.Conv2d(width, 1, 1)
         self.score = None if score is None else Score()
 
@@ -82,13 +82,6 @@ class Unet(Network):
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return the weighted terms `bce`, `dice` and `score`."""
         return self.factors.loss(outputs, batch)
-
-
-def _double(inputs: int, outputs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 def build(size: Size = "tiny", **settings: Any) -> Unet:

@@ -1,4 +1,4 @@
-"""What plain localizers share: a score made of the map alone, and one loss."""
+"""What plain localizers share: convolutions, a score made of the map alone, and one loss."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ class Score(nn.Sequential):
     def forward(self, logits: Tensor) -> Tensor:
         """Return (B,) of (B, 1, h, w)."""
         return super().forward(soft_statistics(logits.float()))[:, 0]
+
+
+def double(inputs: int, outputs: int) -> nn.Sequential:
+    """Return a U-Net's two convolutions, each with batch norm and ReLU; the size stays."""
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 @dataclass(frozen=True, slots=True)
