@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tamperscope import weights
 from tamperscope.errors import InvalidValueError
+from tamperscope.nn.restoring import restore
 from tamperscope.types import BoolArray, UInt8Array
 
 SIDE, OBJECT_SIDE, STRIDE = 128, 64, 4
@@ -216,7 +216,7 @@ def from_files(data: bytes, card: bytes) -> TopNet:
         InvalidValueError: The weights are not those of the card.
     """
     net = TopNet(**weights.checked(data, card, _FILE)["architecture"])
-    net.load_state_dict({name: value.float() for name, value in load(data).items()})
+    restore(net, data, _FILE)
     return net.eval()
 
 
