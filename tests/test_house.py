@@ -17,7 +17,7 @@ MODULES = sorted(SRC.rglob("*.py"))
 FLOORS = [
     {"errors", "files", "types", "weights", "workers", "__version__"},
     {"media", "geometry", "settings", "signal", "nn"},
-    {"metrics", "ops", "networks"},
+    {"metrics", "ops", "networks", "inference"},
     {"detectors", "registry"},
     {"data", "verdict"},
     {"report"},
@@ -26,7 +26,20 @@ FLOORS = [
 ]
 # Rooms of torch; every other one imports them inside of the function that needs them.
 TORCH_ROOMS = {"nn", "networks", "engine"}
-HEAVY = {"torch", "safetensors", "diffusers", "av", "torchvision", "transformers", "timm", "sklearn", "skimage"}
+HEAVY = {
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "torch",
+    "safetensors",
+    "diffusers",
+    "av",
+    "torchvision",
+    "transformers",
+    "timm",
+    "sklearn",
+    "skimage",
+}
 HEAVY |= {"pandas", "matplotlib", "datasets"}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import cv2
@@ -124,17 +125,23 @@ class Plan:
         return self.merge(iter(maps))
 
     def merge(self, maps: Iterable[NDArray[Any]]) -> FloatArray:
-        """Return the (H, W) float32 map of a picture from a stream of its canvases' maps, one in memory at a time."""
+        """Return the (H, W) float32 map of a picture from a stream of its canvases' maps, one in memory at a time.
+
+        Several maps at once, (..., side, side), give as many: (..., H, W).
+        """
         stream: Iterator[NDArray[Any]] = iter(maps)
+        first = next(stream)
+        outer = first.shape[:-2]
         if self.fit.how == "resize":
-            return np.asarray(_resize(next(stream).astype(np.float32), self.size), np.float32)
-        total = np.zeros(self.size, np.float32)
+            flat = first.astype(np.float32).reshape(-1, *first.shape[-2:])
+            return np.asarray([_resize(one, self.size) for one in flat], np.float32).reshape(*outer, *self.size)
+        total = np.zeros((*outer, *self.size), np.float32)
         weight = np.zeros(self.size, np.float32)
-        for (x0, y0, x1, y1), tile in zip(self.boxes, stream, strict=True):
+        for (x0, y0, x1, y1), tile in zip(self.boxes, chain([first], stream), strict=True):
             window = self._window(y0, y1, 0)[:, None] * self._window(x0, x1, 1)[None, :]
-            total[y0:y1, x0:x1] += window * tile[: y1 - y0, : x1 - x0]
+            total[..., y0:y1, x0:x1] += window * tile[..., : y1 - y0, : x1 - x0]
             weight[y0:y1, x0:x1] += window
-        return total / weight
+        return np.asarray(total / weight, np.float32)
 
     def _window(self, start: int, stop: int, axis: int) -> FloatArray:
         """Ramp linearly over the overlap, but stay flat along the picture's own edges."""

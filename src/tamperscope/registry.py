@@ -16,7 +16,8 @@ from tamperscope.errors import InvalidValueError, unknown_name
 
 GROUP = _PACKAGE = "tamperscope.detectors"
 _FOLDER = Path(__file__).parent / "detectors"
-_NOT_DETECTORS = {"__init__", "base"}
+# `network` is the kind of all exported networks; which one is said by its folder.
+_NOT_DETECTORS = {"__init__", "base", "network"}
 
 
 @dataclass(frozen=True, slots=True)

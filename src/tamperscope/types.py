@@ -22,6 +22,7 @@ Box = tuple[int, int, int, int]
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+ClassArray = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Sample:
         jpeg: Quantized coefficients, when the bytes are JPEG; dropped whenever pixels change.
         thumbnail: (h, w, 3) uint8 preview that the file embeds, as stored, or None.
         meta: Anything else: domain, split, group, ops, orientation …
+        classes: (H, W) int16, the number of the editor that made each pixel last, from 1; 0 = none, -1 = not known
+            which. None where nobody asked.
     """
 
     rgb: UInt8Array
@@ -81,6 +84,7 @@ class Sample:
     jpeg: Jpeg | None = None
     thumbnail: UInt8Array | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    classes: ClassArray | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -99,6 +103,9 @@ class Sample:
                 )
             if self.label is None:
                 object.__setattr__(self, "label", int(self.mask.any()))
+        if self.classes is not None and (self.classes.dtype != np.int16 or self.classes.shape != rgb.shape[:2]):
+            found = f"{self.classes.dtype} {self.classes.shape}"
+            raise InvalidValueError(f"Sample.classes: expected int16 {rgb.shape[:2]}, found {found}")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -160,6 +167,7 @@ class Prediction:
         status: `ok`, or `not_applicable` / `failed` with the `cause`.
         cause: Why it does not apply or how it failed.
         evidence: JSON-ready numbers behind the score.
+        classes: (H, W) int16, the number of the likeliest editor of each pixel, 0 = none; None where it is not told.
     """
 
     detector: str
@@ -171,6 +179,7 @@ class Prediction:
     status: Status = "ok"
     cause: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
+    classes: ClassArray | None = None
 
     def __post_init__(self) -> None:
         heat = self.heatmap

@@ -11,11 +11,11 @@ import torch
 from tiny_training import TinyNet, recipe
 from torch import nn
 
-from tamperscope.engine import evaluate, optim
+from tamperscope.engine import evaluate, optim, predict
 from tamperscope.engine import recipe as recipes
-from tamperscope.engine.predict import Predictor
 from tamperscope.engine.recipe import Lora, Optimizer, Schedule
 from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
+from tamperscope.inference.predictor import View
 from tamperscope.metrics import pixel
 from tamperscope.types import Prediction, Sample
 
@@ -89,7 +89,7 @@ def test_an_answer_has_the_pictures_size_and_no_batch_matters(how: str, size: tu
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     torch.manual_seed(0)
     net = TinyNet(drop=0.5)
-    answers = [Predictor(net, how=how, side=32, overlap=16, batch=batch)(Sample(rgb)) for batch in (1, 3, 64)]
+    answers = [predict.asked(net, view=View(how, 32, 16), batch=b)(Sample(rgb)) for b in (1, 3, 64)]
     first = answers[0].heatmap
     assert first is not None
     assert first.shape == size

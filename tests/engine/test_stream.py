@@ -16,8 +16,9 @@ from tiny_training import make_set, png
 from tamperscope import media
 from tamperscope.engine.recipe import Data, Forge
 from tamperscope.engine.sources import Source, build
-from tamperscope.engine.stream import Canvas, Preparation, Stream, needs_of
+from tamperscope.engine.stream import Canvas, Preparation, Stream
 from tamperscope.errors import UnknownNameError
+from tamperscope.inference.needs import needs_of
 from tamperscope.ops import attack, augment
 from tamperscope.types import Sample
 

@@ -17,7 +17,7 @@ from torch import Tensor  # noqa: E402
 from tamperscope.errors import InputError, InvalidValueError  # noqa: E402
 from tamperscope.networks import relayformer  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
-from tamperscope.networks.relayformer import Layout, RelayFormer, layout_of, present  # noqa: E402
+from tamperscope.networks.relayformer import Layout, RelayFormer, every, layout_of, present  # noqa: E402
 from tamperscope.nn import lora  # noqa: E402
 from tamperscope.nn.tiles import Grid  # noqa: E402
 
@@ -148,6 +148,19 @@ def test_only_tiles_that_a_picture_needs() -> None:
     assert where.length == 6
     assert where.coordinates[1].tolist() == [1, 0, 0, 0]
     assert where.slots.tolist() == [0, 0, 1, 0, 1, 0, 1, 2, 3, 4, 5]
+
+
+def test_all_tiles_without_being_told_which() -> None:
+    grid = Grid(26, 18, 10, 8)
+    known = layout_of(torch.ones(2, 3, 6, dtype=torch.bool), grid)
+    found = every(2, 3, grid, torch.device("cpu"))
+    for name in ("coordinates", "places", "slots"):
+        assert torch.equal(getattr(found, name), getattr(known, name))
+    assert (found.size, found.number, found.length) == (known.size, known.number, known.length)
+    net, image = small(), torch.rand(2, 3, 144, 144)
+    with torch.no_grad():
+        told = net(image, valid=torch.ones(2, 1, 144, 144, dtype=torch.bool))
+        assert torch.equal(net(image)["mask"], told["mask"])
 
 
 def test_a_merged_copy_answers_alike() -> None:

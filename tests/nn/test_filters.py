@@ -144,6 +144,17 @@ def test_the_dct_is_scipys() -> None:
         filters.HighPass("wavelet")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("size", [(12, 17), (64, 64), (1, 5)])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_the_transform_is_numpys(size: tuple[int, int], share: float) -> None:
+    image = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(6))
+    spectrum = np.fft.fft2(image[0, 0].double().numpy())
+    down, across = (np.abs(np.fft.fftfreq(n)) * 2 < share for n in size)
+    spectrum[down[:, None] & across[None]] = 0
+    found = filters.HighPass("fft", share)(image)[0, 0].numpy()
+    np.testing.assert_allclose(found, np.fft.ifft2(spectrum).real, atol=1e-5)
+
+
 def test_npr_is_zero_on_a_picture_enlarged_by_nearest_neighbour_and_only_on_its_grid() -> None:
     small = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(5))
     large = small.repeat_interleave(2, -1).repeat_interleave(2, -2)

@@ -1,4 +1,7 @@
-"""What a bench scores: detectors, the fused scan, baselines, or the saved maps of any other tool."""
+"""What a bench scores: detectors, exported networks, the fused scan, baselines, or the saved maps of any other tool.
+
+An exported network is named by its folder, as it was written.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,9 @@ from tamperscope import registry
 from tamperscope.bench import baselines
 from tamperscope.data.manifest import Entry
 from tamperscope.detectors.base import Detector
+from tamperscope.detectors.network import Network
 from tamperscope.errors import InputError, unknown_name
+from tamperscope.inference.artifact import CARD, open_artifact
 from tamperscope.report.fields import quantized
 from tamperscope.types import Prediction, Sample
 from tamperscope.verdict.card import Calibrated, Level, shipped_card
@@ -28,7 +34,8 @@ from tamperscope.verdict.fusion import decide, fuse_maps
 FUSED = "fused"
 _PACKAGE = Path(__file__).parents[1]
 # Code that every number rests on; a detector's own file comes on top.
-_SHARED = ("types.py", "geometry.py", "media", "signal", "metrics", "ops", "detectors/base.py", "bench/subjects.py")
+_ROOMS = ("media", "signal", "metrics", "ops", "inference")
+_SHARED = ("types.py", "geometry.py", *_ROOMS, "detectors/base.py", "bench/subjects.py")
 
 
 def resolve(names: Sequence[str]) -> list[str]:
@@ -39,9 +46,18 @@ def resolve(names: Sequence[str]) -> list[str]:
     """
     known = [*registry.names(), FUSED, *baselines.MAPS]
     for name in names:
-        if name not in known:
+        if name not in known and not _is_network(name):
             raise unknown_name("detector", name, known)
     return list(dict.fromkeys([*(names or [*registry.names(), FUSED]), "ela", *baselines.MAPS]))
+
+
+def _is_network(name: str) -> bool:
+    return Path(name, CARD).is_file()
+
+
+def _load(name: str) -> Detector:
+    found: Detector = Network(name) if _is_network(name) else registry.load(name)
+    return found
 
 
 class Panel:
@@ -57,7 +73,8 @@ class Panel:
         self.names = list(names)
         self._folder = folder
         wanted = registry.names() if FUSED in self.names else [n for n in self.names if n in registry.names()]
-        self._detectors: dict[str, Detector] = {n: registry.load(n) for n in wanted}
+        self._detectors: dict[str, Detector] = {n: _load(n) for n in wanted}
+        self._networks: dict[str, Detector] = {n: _load(n) for n in self.names if _is_network(n)}
 
     def predict(self, sample: Sample) -> Iterator[Prediction]:
         """Yield the predictions of all subjects in order; one that raises becomes a `failed` prediction."""
@@ -80,6 +97,8 @@ class Panel:
     def _ask(self, name: str, sample: Sample) -> Prediction:
         if self._folder is not None and name == self._folder.name:
             return self._folder.predict(sample)
+        if name in self._networks:
+            return replace(self._networks[name].predict(sample), detector=name)
         return baselines.predict(name, sample) if name in baselines.MAPS else self._detectors[name].predict(sample)
 
     def _fused(self, sample: Sample, found: dict[str, Prediction]) -> Prediction:
@@ -191,9 +210,9 @@ def fingerprint(name: str) -> str:
         path = _PACKAGE / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             state.update(file.read_bytes())
-    names = registry.names() if name == FUSED else [name] if name in registry.names() else []
-    for own in names:
-        detector = registry.load(own)
+    one = name in registry.names() or _is_network(name)
+    for own in registry.names() if name == FUSED else [name] if one else []:
+        detector = _load(own)
         state.update(Path(inspect.getfile(type(detector))).read_bytes())
         state.update(str(getattr(detector, "fingerprint", "")).encode())
     if name == FUSED:
@@ -211,6 +230,8 @@ def about(name: str) -> str:
         baselines.CENTRE_BLOB: "A Gaussian at the middle: looks at nothing.",
         baselines.TABLE_LOOKUP: "Looks up the quantization table alone, learnt on other sources of the same set.",
     }
+    if _is_network(name):
+        return open_artifact(name).card.title
     return lines.get(name, "Saved predictions of another tool.")
 
 

@@ -1,4 +1,4 @@
-"""`tamperscope data`: list, prepare, convert and examine labelled pictures."""
+"""`tamperscope data`: list, prepare, annotate, convert and examine labelled pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from tamperscope.cli.common import fail
 
-app = typer.Typer(help="Labelled pictures: list, prepare, convert and examine them.", no_args_is_help=True)
+app = typer.Typer(help="Labelled pictures: list, prepare, annotate, convert and examine them.", no_args_is_help=True)
 
 MANIFEST = "manifest"
 
@@ -55,6 +55,41 @@ def prepare(
     except (TamperscopeError, OSError) as error:
         fail(error)
     for line in summary.text().splitlines():
+        typer.echo(safe(line, 2000))
+
+
+@app.command()
+def annotate(
+    pairs: Annotated[
+        Path,
+        typer.Argument(
+            help="List with columns image and original (CSV, JSONL), or a folder laid out as PS-Battles is."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for masks, manifest.jsonl and rejected.jsonl.")],
+    keep: Annotated[float, typer.Option(min=0, max=1, help="Least quality score of a mask.")] = 0.5,
+    agree: Annotated[float, typer.Option(min=0, max=1, help="Least agreement with the mirrored pair's map.")] = 0.5,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the output is the same for any number.")] = 1,
+) -> None:
+    """Make masks of edited pictures from their originals; an interrupted run goes on where it stopped."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tamperscope.data.annotating import run
+    from tamperscope.data.annotating.judging import Limits
+    from tamperscope.errors import TamperscopeError
+    from tamperscope.report.text import safe
+
+    try:
+        listed = run.read(pairs)
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("annotating", total=len(listed))
+            found = run.annotate(
+                listed, out, Limits(keep, agree), workers, lambda done: bar.update(task, completed=done)
+            )
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    for line in found.text().splitlines():
         typer.echo(safe(line, 2000))
 
 

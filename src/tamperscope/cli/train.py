@@ -1,4 +1,4 @@
-"""`tamperscope train`: train a network after a recipe."""
+"""`tamperscope train` and `tamperscope export`: train a network after a recipe; make an artifact of it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ def train(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tamperscope.errors import InputError, TamperscopeError
+    from tamperscope.errors import TamperscopeError
     from tamperscope.report.text import safe
 
-    if find_spec("torch") is None or find_spec("accelerate") is None:
-        fail(InputError('train: torch and accelerate are not installed; pip install "tamperscope[train]"'))
+    _need("torch", "accelerate")
     from tamperscope.engine import recipe as recipes
     from tamperscope.engine import train as engine
 
@@ -46,3 +45,47 @@ def train(
         fail(error)
     for line in found.text().splitlines():
         typer.echo(safe(line, 2000))
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training.")],
+    licence: Annotated[str, typer.Option(help="Of the weights; what the pictures it learned from allow.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the artifact; RUN/artifact if not said.")] = None,
+    name: Annotated[str, typer.Option(help="That reports call it by; the system's name if not said.")] = "",
+    side: Annotated[int, typer.Option(min=0, help="Side of its canvases in pixels; 0 = as in validation.")] = 0,
+    calibrate_on: Annotated[
+        list[str] | None, typer.Option(help="Manifest for threshold and calibration; the run's own if not said.")
+    ] = None,
+    measure_on: Annotated[list[str] | None, typer.Option(help="Manifest to measure on that decides nothing.")] = None,
+) -> None:
+    """Make an artifact of a run's best network: a folder that `scan --model` uses without torch."""
+    import json
+
+    from tamperscope.errors import TamperscopeError
+    from tamperscope.report.text import safe
+
+    _need("torch", "onnx", "onnxscript")
+    from tamperscope.engine.export import Wish
+    from tamperscope.engine.export import export as write
+
+    wish = Wish(licence, name, side, tuple(calibrate_on or ()), tuple(measure_on or ()))
+    try:
+        made = write(run, out or run / "artifact", wish)
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    card = made.card
+    size = (made.folder / "network.onnx").stat().st_size
+    typer.echo(safe(f"{made.folder}: {card.title}, {card.parameters:,} parameters, graph of {size:,} bytes", 2000))
+    typer.echo(safe(f"against the network: {json.dumps(card.parity)}", 2000))
+    for kind, numbers in card.measured.items():
+        typer.echo(safe(f"{kind}: {json.dumps(numbers)}", 2000))
+    if card.calibration is None:
+        typer.echo("no calibration: too few pictures of known truth; scans show it and do not weigh it")
+
+
+def _need(*packages: str) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        from tamperscope.errors import InputError
+
+        fail(InputError(f'{", ".join(missing)}: not installed; pip install "tamperscope[train]"'))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,9 @@ from tamperscope.errors import InputError
 from tamperscope.files import replacing
 
 if TYPE_CHECKING:
-    from tamperscope.types import Sample
+    from numpy.typing import NDArray
+
+    from tamperscope.types import BoolArray, Sample
 
 # Folders that state what their pictures are; the deepest one that is known decides.
 _PRISTINE = {"real", "authentic", "pristine", "0_real", "au"}
@@ -64,6 +66,21 @@ class Entry(BaseModel):
     def source_group(self) -> str:
         """The group, or the picture itself when it has none."""
         return self.group or self.image
+
+    @property
+    def edited_by(self) -> tuple[str, ...]:
+        """Names of what edited the picture, in the order of their turns, where it is known which pixels each edited.
+
+        The field `editors` lists them; `turn` is the path of a map of the turn of each pixel, from 1, which is not
+        needed beside the mask of a single editor. `tamperscope forge` writes both. A public set may have `labels`
+        instead, the path of a map of editors' numbers: these are then their names.
+        """
+        names = self.extra.get("editors")
+        if names is None and "labels" in self.extra:
+            return tuple(str(number) for number in range(1, 256))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return ()
+        return tuple(names) if "turn" in self.extra or (len(names) == 1 and self.mask is not None) else ()
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -171,13 +188,18 @@ class Manifest:
         """
         return inside(self.path.parent, name)
 
-    def open(self, entry: Entry) -> Sample:
+    def open(self, entry: Entry, editors: Sequence[str] = ()) -> Sample:
         """Return the picture of an entry, with mask, label, and the entry's fields in `meta`.
 
         The mask is all False for a pristine picture, and None for a forged one without a mask.
 
+        Args:
+            entry: Of the manifest.
+            editors: Names whose places, from 1, are the numbers in the map of editors; without one no map is opened.
+
         Raises:
-            InputError: A file cannot be opened, or picture and mask differ in size.
+            InputError: A file cannot be opened, picture and map differ in size, or it is not known which pixels each
+                editor edited.
         """
         import numpy as np
 
@@ -185,19 +207,42 @@ class Manifest:
         from tamperscope.data import masks
 
         sample = media.open(self.locate(entry.image)).sample
-        mask = None
+        mask = classes = None
         if entry.label == 0:
             mask = np.zeros(sample.size, np.bool_)
         elif entry.mask is not None:
             mask = masks.read(self.locate(entry.mask))
-            if mask.shape != sample.size:
-                (h, w), (mask_h, mask_w) = sample.size, mask.shape
-                raise InputError(
-                    f"'{entry.image}': expected a mask of the picture's size {w} × {h}, found {mask_w} × {mask_h} in "
-                    f"'{entry.mask}'; prepare the set again, which resizes masks"
-                )
+            _same_size(entry, sample.size, mask.shape, entry.mask)
+        if editors and entry.label == 0:
+            classes = np.zeros(sample.size, np.int16)
+        elif editors:
+            classes = masks.numbered(self._turns(entry, sample.size, mask), entry.edited_by, editors)
         fields = {"domain": entry.domain, "split": entry.split, "group": entry.source_group, **entry.extra}
-        return replace(sample, id=entry.image, mask=mask, label=entry.label, meta={**fields, **sample.meta})
+        meta = {**fields, **sample.meta}
+        return replace(sample, id=entry.image, mask=mask, label=entry.label, meta=meta, classes=classes)
+
+    def _turns(self, entry: Entry, size: tuple[int, int], mask: BoolArray | None) -> NDArray[Any]:
+        """Return the turn of each pixel of a forged picture, from 1."""
+        from tamperscope.data import masks
+
+        path = entry.extra.get("turn" if "editors" in entry.extra else "labels")
+        if not entry.edited_by or (path is None and mask is None):
+            raise InputError(f"'{entry.image}': expected `editors`, and a map of their turns as `turn`, found none")
+        if path is None:
+            assert mask is not None
+            return mask.astype(int)
+        turns = masks.labels(self.locate(str(path)))
+        _same_size(entry, size, turns.shape, str(path))
+        return turns
+
+
+def _same_size(entry: Entry, size: tuple[int, int], found: tuple[int, ...], name: str) -> None:
+    if found != size:
+        (h, w), (mask_h, mask_w) = size, found
+        raise InputError(
+            f"'{entry.image}': expected a mask of the picture's size {w} × {h}, found {mask_w} × {mask_h} in "
+            f"'{name}'; prepare the set again, which resizes masks"
+        )
 
 
 def _passes(entry: Entry, field: str, value: str) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tamperscope.data.sources.base import Truth
 from tamperscope.errors import DecodeError, InputError, InvalidValueError, UnsupportedFormatError, unknown_name
-from tamperscope.types import BoolArray, UInt8Array
+from tamperscope.types import BoolArray, ClassArray, UInt8Array
 
 if TYPE_CHECKING:
     from tamperscope.media.opening import Opened
@@ -118,6 +118,18 @@ def labels(path: str | Path) -> NDArray[np.int64]:
     if (red == green).all() and (green == blue).all():
         return red
     return (red << 16) | (green << 8) | blue
+
+
+def numbered(turns: NDArray[Any], editors: Sequence[str], wanted: Sequence[str]) -> ClassArray:
+    """Return a map of editors, (H, W) int16: the place of each pixel's editor among `wanted`, from 1.
+
+    Args:
+        turns: (H, W) whole numbers, the place of the pixel's editor among `editors`, from 1; 0 = none.
+        editors: Names, in the order of their turns.
+        wanted: Names that have a number; a pixel of any other editor is -1.
+    """
+    table = [0, *(wanted.index(name) + 1 if name in wanted else -1 for name in editors), -1]
+    return np.asarray(np.array(table, np.int16)[np.clip(turns, 0, len(table) - 1)])
 
 
 def png(mask: BoolArray) -> bytes:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from tamperscope.types import Prediction, Sample
 
-Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container"]
+Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network"]
 Need = Literal["jpeg", "thumbnail"]
 
 

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tamperscope.detectors.base import Detector, Guide, NotApplicable
-from tamperscope.signal import preview
+from tamperscope.signal import preview, tone
 from tamperscope.signal.affine import Affine
 from tamperscope.signal.blocks import luma
 from tamperscope.signal.regions import components, from_heatmap
@@ -139,7 +138,7 @@ def _match(rgb: UInt8Array, thumbnail: UInt8Array) -> _Match:
         covered = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         if covered.sum() < 64:
             raise NotApplicable("the thumbnail cannot be laid over the picture")
-        fitted = _fit(picture, turned.astype(np.float32), covered)
+        fitted = tone.fitted(picture, turned.astype(np.float32), covered)
         correlation = preview.correlate(preview.luma_of(fitted), luma(turned), covered)
         if best is None or correlation > best.correlation:
             excess = _excess(fitted, turned, covered)
@@ -195,34 +194,3 @@ def _shown(match: _Match, size: tuple[int, int]) -> _Shown:
         x1, y1 = max(x1, columns[-1] + 1.0), max(y1, rows[-1] + 1.0)
     aspect = (x1 - x0) / (y1 - y0) * size[0] / size[1]
     return _Shown(float(aspect), float(min(1.0, np.sqrt(inside / ((x1 - x0) * (y1 - y0))))))
-
-
-def _fit(picture: FloatArray, thumbnail: FloatArray, covered: BoolArray) -> FloatArray:
-    """Return the reduced picture with the thumbnail's tone, colour and sharpness, fitted robustly.
-
-    Every channel of the thumbnail is a linear function of the picture's own channel, its luma, the squared luma and two
-    degrees of blur; Huber weights keep edited parts from pulling the fit.
-    """
-    plane = preview.luma_of(picture)
-    soft = cv2.GaussianBlur(plane, (0, 0), 0.8) - plane
-    softer = cv2.GaussianBlur(plane, (0, 0), 1.6) - plane
-    shared = [np.ones_like(plane), plane / 255.0, (plane / 255.0) ** 2, soft / 255.0, softer / 255.0]
-    fitted = np.empty_like(picture)
-    for channel in range(3):
-        design = np.stack([*shared, picture[..., channel] / 255.0], axis=-1)
-        fitted[..., channel] = design @ _robust(design[covered], thumbnail[..., channel][covered])
-    return np.clip(fitted, 0.0, 255.0)
-
-
-def _robust(design: FloatArray, values: FloatArray, rounds: int = 6) -> FloatArray:
-    """Return the Huber regression of `values` on the columns of `design` by damped, reweighted least squares."""
-    a, b = design.astype(np.float64), values.astype(np.float64)
-    weight: NDArray[np.float64] = np.ones(len(b))
-    solution: NDArray[np.floating] = np.zeros(a.shape[1])
-    for _ in range(rounds):
-        gram = (a * weight[:, None]).T @ a + 1e-6 * len(b) * np.eye(a.shape[1])
-        solution = np.linalg.solve(gram, (a * weight[:, None]).T @ b)
-        gap = np.abs(b - a @ solution)
-        limit = 1.345 * max(0.5, 1.4826 * float(np.median(gap)))
-        weight = np.asarray(np.minimum(1.0, limit / np.maximum(gap, 1e-9)), dtype=np.float64)
-    return np.asarray(solution, dtype=np.float32)

@@ -14,18 +14,22 @@ from tamperscope.engine.stream import Canvas
 def tensors(canvases: Sequence[Canvas], device: torch.device) -> dict[str, Tensor]:
     """Return the batch that networks are told and judged by, as `networks.base` names it.
 
-    `mask` and `classes` (the mask as integers) are absent where truth masks are not looked at.
+    `mask` and `classes` are absent where truth masks are not looked at; without maps of editors, `classes` is the mask
+    as integers, for all forged pixels have one editor then.
     """
     image = torch.from_numpy(np.stack([c.image for c in canvases])).to(device, non_blocking=True)
     batch = {
-        "image": image.permute(0, 3, 1, 2).float().div_(255).contiguous(),
-        "valid": torch.from_numpy(np.stack([c.valid for c in canvases])[:, None]).to(device),
+        "image": image.movedim(-1, -3).float().div_(255).contiguous(),
+        "valid": torch.from_numpy(np.stack([c.valid for c in canvases])).unsqueeze(-3).to(device),
         "label": torch.tensor([c.label for c in canvases], device=device),
     }
     masks = [c.mask for c in canvases if c.mask is not None]
     if len(masks) == len(canvases):
         mask = torch.from_numpy(np.stack(masks)).to(device)
-        batch |= {"mask": mask[:, None].float(), "classes": mask.long()}
+        batch |= {"mask": mask.unsqueeze(-3).float(), "classes": mask.long()}
+    classes = [c.classes for c in canvases if c.classes is not None]
+    if len(classes) == len(canvases):
+        batch["classes"] = torch.from_numpy(np.stack(classes)).to(device).long()
     for name in canvases[0].needs:
         batch[name] = torch.from_numpy(np.stack([c.needs[name] for c in canvases])).to(device)
     return batch

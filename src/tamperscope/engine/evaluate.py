@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tamperscope.engine.recipe import IMAGE, METRICS, PIXEL, POOLED
+from tamperscope.engine.recipe import CLASS, IMAGE, METRICS, PIXEL, POOLED
 from tamperscope.errors import InputError
 from tamperscope.metrics import image, pixel
+from tamperscope.metrics.classes import Table
 from tamperscope.metrics.streaming import Pixels
+from tamperscope.ops.forge.video.clip import Clip
 from tamperscope.types import Prediction, Sample
 
 
@@ -23,14 +25,16 @@ class Tally:
         rows: Values of `pixel_…` by name, of each forged picture, by its place.
         scores: Score and label of each picture, by its place.
         pixels: All pixels of pictures whose truth is known.
+        table: The same by editor, where editors are told apart.
     """
 
-    rows: dict[int, dict[str, float]] = field(default_factory=dict)
-    scores: dict[int, tuple[float, int]] = field(default_factory=dict)
+    rows: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
+    scores: dict[tuple[int, ...], tuple[float, int]] = field(default_factory=dict)
     pixels: Pixels = field(default_factory=Pixels)
+    table: Table | None = None
 
-    def add(self, place: int, sample: Sample, answer: Prediction) -> None:
-        """Take in the answer for a picture.
+    def add(self, place: tuple[int, ...], sample: Sample, answer: Prediction) -> None:
+        """Take in the answer for a picture, or for a frame of a clip, which has a place of its own.
 
         Raises:
             InputError: The label is not known.
@@ -38,6 +42,8 @@ class Tally:
         if sample.label is None:
             raise InputError(f"validation: expected a label of '{sample.id}', found none")
         self.scores[place] = (answer.score, sample.label)
+        if self.table is not None and sample.classes is not None and answer.classes is not None:
+            self.table.add(answer.classes, sample.classes)
         if sample.mask is None or answer.heatmap is None:
             return
         self.pixels.add(answer.heatmap, sample.mask)
@@ -49,12 +55,14 @@ class Tally:
         self.rows |= other.rows
         self.scores |= other.scores
         self.pixels += other.pixels
+        if self.table is not None and other.table is not None:
+            self.table += other.table
 
     def metrics(self) -> dict[str, float]:
-        """Return every one of `METRICS`; nan where it is not defined.
+        """Return every one of `METRICS`, nan where it is not defined; those of editors where these are told apart.
 
         `pixel_…` are means over forged pictures at the fixed threshold 0.5, `pooled_…` are of all pixels together,
-        `image_…` of the scores.
+        `image_…` of the scores, `class_…` of the maps of editors.
         """
         rows = [self.rows[place] for place in sorted(self.rows)]
         listed = [self.scores[place] for place in sorted(self.scores)]
@@ -65,7 +73,10 @@ class Tally:
         scores, labels = np.array([s for s, _ in listed]), np.array([bool(label) for _, label in listed])
         if listed and labels.any() and not labels.all():
             found |= {f"image_{n}": v for n, v in image.measure(scores, labels, IMAGE).items()}
-        return {name: float(found.get(name, math.nan)) for name in METRICS}
+        if self.table is not None:
+            found |= {f"{CLASS}{n}": v for n, v in self.table.metrics().items()}
+        wanted = [name for name in METRICS if self.table is not None or not name.startswith(CLASS)]
+        return {name: float(found.get(name, math.nan)) for name in wanted}
 
 
 def _mean(values: list[float]) -> float:
@@ -73,11 +84,26 @@ def _mean(values: list[float]) -> float:
     return math.fsum(known) / len(known) if known else math.nan
 
 
-def tally(predictor: Callable[[Sample], Prediction], pictures: Iterable[tuple[int, Sample]]) -> Tally:
-    """Return what a predictor answers for pictures, each with its place in the whole list."""
-    found = Tally()
-    for place, sample in pictures:
-        found.add(place, sample, predictor(sample))
+def tally(
+    predictor: Callable[[Sample], Prediction],
+    pictures: Iterable[tuple[int, Sample | Clip]],
+    clips: Callable[[Sequence[Sample]], Sequence[Prediction]] | None = None,
+    editors: int = 0,
+) -> Tally:
+    """Return what a predictor answers for pictures and clips.
+
+    Args:
+        predictor: Answers for a picture.
+        pictures: Pictures and clips, each with its place in the whole list.
+        clips: Answers for the frames of a clip; None = frames are pictures.
+        editors: Number of editors that are told apart; 0 = none.
+    """
+    found = Tally(table=Table(editors + 1) if editors else None)
+    for place, opened in pictures:
+        frames = opened.frames if isinstance(opened, Clip) else (opened,)
+        answers = [predictor(frame) for frame in frames] if clips is None else clips(frames)
+        for number, (frame, answer) in enumerate(zip(frames, answers, strict=True)):
+            found.add((place, number), frame, answer)
     return found
 
 

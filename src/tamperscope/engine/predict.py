@@ -1,93 +1,52 @@
-"""A trained network as something that is asked like a detector: a sample in, map and score at its own size out."""
+"""A network of torch as something that is asked like a detector, and the files of trained ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from tamperscope.engine import optim
 from tamperscope.engine.recipe import Wanted
-from tamperscope.engine.stream import needs_of
 from tamperscope.errors import InputError
-from tamperscope.geometry import Fit, Plan
+from tamperscope.inference.artifact import open_artifact
+from tamperscope.inference.predictor import Arrays, Predictor, View
 from tamperscope.networks import catalog
 from tamperscope.networks.base import Network
-from tamperscope.types import FloatArray, Prediction, Sample
 
 
-@dataclass(slots=True, eq=False)
-class Predictor:
-    """A network that answers for pictures of any size; call it with a sample.
+def asked(
+    network: Network, name: str = "network", view: View | None = None, batch: int = 4, device: Any = "cpu"
+) -> Predictor:
+    """Return a network, ready to be asked; it is left in the mode that it was in.
 
-    Attributes:
-        network: In evaluation mode when asked.
+    Args:
+        network: On the device.
         name: That its predictions bear.
-        how: `tile`, or `pad`: the whole picture on one square canvas.
-        side: Of a tile at most, brought up to a multiple of the network's own.
-        overlap: Of tiles, pixels.
-        batch: Tiles at once; the answer is the same for any number.
+        view: How it is shown a picture; the network's own `multiple` holds.
+        batch: Canvases at once.
         device: Where it is computed.
     """
 
-    network: Network
-    name: str = "network"
-    how: Literal["tile", "pad"] = "tile"
-    side: int = 512
-    overlap: int = 64
-    batch: int = 4
-    device: torch.device | str = "cpu"
+    def forward(arrays: Arrays) -> Arrays:
+        told = {key: torch.from_numpy(np.array(value)).to(device) for key, value in arrays.items()}
+        was = network.training
+        network.eval()
+        try:
+            with torch.inference_mode():
+                outputs = network(**told)
+        finally:
+            if was:
+                optim.training_mode(network)
+        return {key: value.float().cpu().numpy() for key, value in outputs.items()}
 
-    def __call__(self, sample: Sample) -> Prediction:
-        """Return the map (sigmoid of the logit, so that 0.5 is the decision) and the score of a sample.
-
-        The score is the sigmoid of the greatest score of a canvas; of a network that gives none, the map's maximum.
-        """
-        plan = self._plan(sample)
-        scores: list[float] = []
-        with torch.inference_mode():
-            was = self.network.training
-            self.network.eval()
-            try:
-                heat = plan.merge(self._maps(sample, plan, scores))
-            finally:
-                if was:
-                    optim.training_mode(self.network)
-        heatmap = np.clip(heat, 0, 1).astype(np.float32)
-        score = max(scores) if scores else float(heatmap.max())
-        return Prediction(self.name, sample.size, score, heatmap)
-
-    predict = __call__
-
-    def _plan(self, sample: Sample) -> Plan:
-        # No larger than the picture needs: what is added to fill a canvas costs as much as the picture.
-        wanted = max(sample.size) if self.how == "pad" else min(self.side, max(sample.size))
-        side = -(-wanted // self.network.multiple) * self.network.multiple
-        return Fit(self.how, side, min(self.overlap, side - 1) if self.how == "tile" else 0).plan(sample.size)
-
-    def _maps(self, sample: Sample, plan: Plan, scores: list[float]) -> Iterator[FloatArray]:
-        """Yield the map of each canvas, and add to the scores."""
-        needs = needs_of(sample, self.network.needs)
-        numbers = iter(range(len(plan)))
-        while chosen := list(islice(numbers, self.batch)):
-            image = np.stack([plan.cut(sample.rgb, i) for i in chosen])
-            told: dict[str, Tensor] = {
-                key: torch.from_numpy(value).expand(len(chosen), *value.shape).to(self.device)
-                for key, value in needs.items()
-            }
-            if "valid" in self.network.needs:
-                told["valid"] = torch.from_numpy(np.stack([plan.valid(i) for i in chosen])[:, None]).to(self.device)
-            pixels = torch.from_numpy(image).to(self.device).permute(0, 3, 1, 2).float() / 255
-            outputs = self.network(pixels.contiguous(), **told)
-            if "score" in outputs:
-                scores += outputs["score"].float().sigmoid().flatten().tolist()
-            yield from outputs["mask"].float().sigmoid()[:, 0].cpu().numpy()
+    shown = replace(view or View(), multiple=network.multiple)
+    return Predictor(forward, name, shown, tuple(network.needs), batch, clips=network.clips)
 
 
 def saved(wanted: Wanted, weights: dict[str, Tensor], step: int, metrics: dict[str, float]) -> dict[str, Any]:
@@ -110,13 +69,11 @@ def build(wanted: Wanted) -> Network:
     return network
 
 
-def load(path: str | Path, device: str = "cpu", **options: Any) -> Predictor:
-    """Return the trained network of a file, ready to be asked.
+def restored(path: str | Path) -> tuple[Network, Wanted]:
+    """Return the trained network of a file, in evaluation mode, and what it was asked to be.
 
     Args:
-        path: Such as `best.pt` of a training.
-        device: Such as `cuda`.
-        options: Of `Predictor`.
+        path: Such as `best.pt` of a training, or the folder of an artifact.
 
     Raises:
         InputError: It is no file of a trained network.
@@ -125,10 +82,26 @@ def load(path: str | Path, device: str = "cpu", **options: Any) -> Predictor:
     wanted = Wanted.model_validate({**held["network"], "weights": ""})
     network = build(wanted)
     _fill(network, held["weights"], path)
-    return Predictor(network.to(device).eval(), wanted.name, device=device, **options)
+    return network.eval(), wanted
+
+
+def load(path: str | Path, device: str = "cpu", batch: int = 4, **view: Any) -> Predictor:
+    """Return the trained network of a file, ready to be asked.
+
+    Args:
+        path: As for `restored`, whose errors it raises.
+        device: Such as `cuda`.
+        batch: Canvases at once.
+        view: Of `View`.
+    """
+    network, wanted = restored(path)
+    return asked(network.to(device), wanted.name, View(**view), batch, device)
 
 
 def _read(path: str | Path) -> dict[str, Any]:
+    if Path(path).is_dir():
+        artifact = open_artifact(path)
+        return {"network": artifact.card.network, "weights": safetensors.torch.load(artifact.weights())}
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

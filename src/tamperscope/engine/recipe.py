@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tamperscope.errors import InputError, unknown_name
-from tamperscope.metrics import image, pixel
+from tamperscope.metrics import classes, image, pixel
 from tamperscope.ops import augment
 from tamperscope.settings import Shelf
 
@@ -16,12 +16,15 @@ _SHELF = Shelf("training recipe", "tamperscope.engine", "recipes", "network")
 PIXEL = ("f1", "iou", "mcc", "auc", "ap")
 IMAGE = ("auc", "ap", "f1", "balanced_accuracy", "eer")
 POOLED = ("f1", "iou", "auc")
+CLASS = "class_"
 METRICS = (
     *(f"pixel_{n}" for n in PIXEL if n in pixel.METRICS),
     *(f"pooled_{n}" for n in POOLED),
     *(f"image_{n}" for n in IMAGE if n in image.METRICS),
+    *(f"{CLASS}{n}" for n in classes.METRICS),
 )
-"""`pixel_…`: mean over forged pictures; `pooled_…`: over all pixels of all pictures; `image_…`: of scores."""
+"""`pixel_…`: mean over forged pictures; `pooled_…`: over all pixels of all pictures; `image_…`: of scores; `class_…`:
+of maps of editors, over all pixels whose editor is known. A frame of a clip counts as a picture."""
 SMALLER_IS_BETTER = frozenset({"image_eer"})
 
 
@@ -105,6 +108,11 @@ class Training(_Model):
         focus: How often a window is centred on a forged pixel.
         augment: Chance of each operation, by its text (`ops.augment.parse`).
         workers: Processes that open, forge and augment; 0 = none.
+        editors: What has a number in maps of editors, from 1 in this order: names of `tamperscope forge`'s operations,
+            or what a manifest calls `editors`. Pixels of any other editor do not count. Without one no map is opened.
+        frames: Of a clip, for networks that take clips; any other one, and 1, is told frames as pictures. A manifest's
+            entries of one `clip` (or `video`) go together, in the order of `frame`; one without is a clip of one
+            frame, and what a clip lacks is filled up and not looked at.
     """
 
     total: NonNegativeInt = 0
@@ -113,6 +121,8 @@ class Training(_Model):
     focus: float = Field(default=0.5, ge=0, le=1)
     augment: dict[str, float] = Field(default_factory=dict)
     workers: NonNegativeInt = 0
+    editors: tuple[str, ...] = ()
+    frames: PositiveInt = 1
 
 
 class Optimizer(_Model):
@@ -266,3 +276,15 @@ def check(recipe: Recipe) -> None:
         if data.forge is not None and (data in recipe.validate_on or not (data.count or recipe.data.total)):
             raise InputError("training recipe: expected a count for each forge, and only manifests to validate on")
     augment.parse(recipe.data.augment)
+    _check_data(recipe)
+
+
+def _check_data(recipe: Recipe) -> None:
+    data, metric = recipe.data, recipe.validation.metric
+    if len(set(data.editors)) < len(data.editors):
+        raise InputError(f"data.editors: expected different names, found {list(data.editors)}")
+    if metric.startswith(CLASS) and not data.editors:
+        raise InputError(f"validation metric {metric}: expected data.editors, the names of the classes, found none")
+    forged = [text for text, chance in data.augment.items() if chance and text.strip() in augment.FORGERIES]
+    if data.frames > 1 and forged:
+        raise InputError(f"data.augment: expected no forgeries of single frames in clips, found {', '.join(forged)}")

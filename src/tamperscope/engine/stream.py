@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
 
@@ -20,64 +20,32 @@ from numpy.typing import NDArray
 from tamperscope.data import loader
 from tamperscope.data.loader import Failure
 from tamperscope.engine.sources import Source
-from tamperscope.errors import InputError, TamperscopeError, unknown_name
+from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.geometry import Fit
+from tamperscope.inference import needs
+from tamperscope.ops import augment
 from tamperscope.ops.augment import Window
+from tamperscope.ops.forge.video.clip import Clip
 from tamperscope.ops.record import Op
-from tamperscope.types import BoolArray, Sample, UInt8Array
+from tamperscope.types import BoolArray, ClassArray, Sample, UInt8Array
 from tamperscope.workers import processes
 
-OF_BATCH = frozenset({"valid"})
-"""What every batch has, so that a network that needs it gets it without more ado."""
 _TRIES = 10
-
-
-def needs_of(sample: Sample, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Return what networks need beside the pixels, by name.
-
-    `qtables` (2, 8, 8) are the quantization tables of the luma and the chroma, in natural order, as the last file had
-    them; ones where there is none, for nothing was quantized then.
-
-    Args:
-        sample: Before it is cut to a canvas.
-        names: Of a network's `needs`.
-
-    Raises:
-        UnknownNameError: There is no such thing to be had.
-    """
-    return {name: _KNOWN_NEEDS[name](sample) for name in _checked(names)}
-
-
-def _checked(names: Sequence[str]) -> list[str]:
-    wanted = [name for name in names if name not in OF_BATCH]
-    for name in wanted:
-        if name not in _KNOWN_NEEDS:
-            raise unknown_name("need of a network", name, [*_KNOWN_NEEDS, *OF_BATCH])
-    return wanted
-
-
-def _qtables(sample: Sample) -> NDArray[np.float32]:
-    tables = np.ones((2, 8, 8), np.float32)
-    if sample.jpeg is not None and sample.jpeg.qtables:
-        known = sample.jpeg.qtables
-        tables[0], tables[1] = known[0], known[min(1, len(known) - 1)]
-    return tables
-
-
-_KNOWN_NEEDS = {"qtables": _qtables}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Canvas:
-    """One picture as a network sees it.
+    """One picture or clip as a network sees it; all arrays of a clip have its frames as their first axis.
 
     Attributes:
         image: (S, S, 3) uint8.
         mask: (S, S) bool; None where truth masks are not looked at.
-        valid: (S, S) bool, which pixels are the picture's.
-        label: 0 or 1, of what is left of the picture; of the whole one where masks are not looked at.
+        valid: (S, S) bool, which pixels are the picture's; none of a frame that only fills a clip up.
+        label: 0 or 1, of what is left of the picture; of the whole one where masks are not looked at. 1 for a clip
+            with a forged frame.
         id: Of the picture.
         needs: Of the network, by name.
+        classes: (S, S) int16, as `Sample.classes`; None where maps of editors are not looked at.
     """
 
     image: UInt8Array
@@ -86,6 +54,7 @@ class Canvas:
     label: int
     id: str
     needs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    classes: ClassArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +67,7 @@ class Preparation:
         needs: Names of what the network needs.
         masks: Whether the canvas has the truth mask.
         seed: Of the draws.
+        frames: Of a canvas; with 1 it is a picture.
     """
 
     op: Op
@@ -105,18 +75,63 @@ class Preparation:
     needs: tuple[str, ...] = ()
     masks: bool = True
     seed: int = 0
+    frames: int = 1
 
-    def __call__(self, sample: Sample, key: tuple[int, ...]) -> Canvas:
-        """Return the canvas of a sample; what is drawn follows from the seed and `key`."""
+    def __call__(self, opened: Sample | Clip, key: tuple[int, ...]) -> Canvas:
+        """Return the canvas of a picture or clip; what is drawn follows from the seed and `key`.
+
+        All frames of a clip go the same way: what is drawn for the first one, with the forged pixels of all, is done to
+        each.
+        """
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
-        changed = self.op(sample, rng)
-        needs = needs_of(changed, self.needs)
-        part = self.window(changed, rng)
+        frames = opened.frames if isinstance(opened, Clip) else (opened,)
+        if self.frames == 1:
+            changed = self.op(frames[0], rng)
+            return self._canvas(changed, self.window(changed, rng), opened.id)
+        known = [frame.mask for frame in frames if frame.mask is not None]
+        together = np.logical_or.reduce(known) if len(known) == len(frames) else None
+        lead = self.window(self.op(replace(frames[0], mask=together), rng), rng)
+        ops = lead.meta["ops"][len(frames[0].meta.get("ops", ())) :]
+        made = []
+        for number, frame in enumerate(frames):
+            changed = augment.replay(frame, ops[:-1], number)
+            made.append(self._canvas(changed, augment.replay(changed, ops[-1:]), opened.id))
+        return _clip(made, self.frames)
+
+    def _canvas(self, changed: Sample, part: Sample, name: str) -> Canvas:
+        """Return the canvas of a part of a picture."""
         plan = Fit("pad", self.window.side).plan(part.size)
         mask = None
         if self.masks:
             mask = plan.cut(np.zeros(part.size, np.bool_) if part.mask is None else part.mask, 0)
-        return Canvas(plan.cut(part.rgb, 0), mask, plan.valid(0), int(part.label or 0), sample.id, needs)
+        return Canvas(
+            image=plan.cut(part.rgb, 0),
+            mask=mask,
+            valid=plan.valid(0),
+            label=int(part.label or 0),
+            id=name,
+            needs=needs.needs_of(changed, self.needs),
+            classes=None if part.classes is None else plan.cut(part.classes, 0),
+        )
+
+
+def _clip(frames: Sequence[Canvas], count: int) -> Canvas:
+    """Return the canvases of frames as one of `count` frames; those that are missing are empty, and not valid."""
+    first = frames[0]
+
+    def stacked(arrays: Sequence[NDArray[Any] | None]) -> Any:
+        known = [array for array in arrays if array is not None]
+        return np.stack([*known, *[np.zeros_like(known[0])] * (count - len(known))]) if known else None
+
+    return Canvas(
+        image=stacked([frame.image for frame in frames]),
+        mask=stacked([frame.mask for frame in frames]),
+        valid=stacked([frame.valid for frame in frames]),
+        label=max(frame.label for frame in frames),
+        id=first.id,
+        needs={name: stacked([frame.needs[name] for frame in frames]) for name in first.needs},
+        classes=stacked([frame.classes for frame in frames]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +178,7 @@ class Stream:
     _items: list[Sequence[Any]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        _checked(self.prepare.needs)
+        needs.checked(self.prepare.needs)
         self._items = [source.items() for source in self.sources]
 
     @property

@@ -24,6 +24,7 @@ from tamperscope.engine.recipe import SMALLER_IS_BETTER, Recipe, check
 from tamperscope.engine.stream import Canvas, Preparation, Stream
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.files import write_atomic
+from tamperscope.inference.predictor import View
 from tamperscope.networks.base import Network, parameters
 from tamperscope.ops import augment
 
@@ -89,6 +90,21 @@ def train(
     return _Trainer(recipe, Path(out), resume, network, advance).run()
 
 
+def _told(network: Network, recipe: Recipe) -> tuple[tuple[str, ...], int]:
+    """Return the editors whose maps a network is told, and of how many frames its canvases are.
+
+    Raises:
+        InputError: It tells another number of editors apart.
+    """
+    editors, known = recipe.data.editors, network.editors
+    if len(editors) != known and not (known == 1 and not editors):
+        raise InputError(
+            f"data.editors: expected the {known} editors that the network tells apart, found {len(editors)}; "
+            "network.settings.editors is their number"
+        )
+    return editors, recipe.data.frames if network.clips else 1
+
+
 @dataclass(slots=True)
 class _Clock:
     """Seconds by what they were spent on."""
@@ -116,6 +132,7 @@ class _Trainer:
         self.network.to(self.device)
         self.optimizer = optim.build(self.network, recipe.optimizer)
         self.masks = self.network.supervision != "label"
+        self.editors, self.frames = _told(self.network, recipe)
         self.stream = self._stream()
         self.judges = self._judges()
         length = self.stream.epoch_length
@@ -134,18 +151,20 @@ class _Trainer:
 
     def _stream(self) -> Stream:
         recipe, data = self.recipe, self.recipe.data
-        stated = sources.build(recipe.train_on, [d.count for d in recipe.train_on], recipe.seed, self.masks)
+        told = recipe.seed, self.masks, self.editors, self.frames
+        stated = sources.build(recipe.train_on, [d.count for d in recipe.train_on], *told)
         if data.total:
             counts = Sampling.ratio([d.weight for d in recipe.train_on], data.total).counts
         else:
             counts = tuple(d.count or len(s.items()) for d, s in zip(recipe.train_on, stated, strict=True))
-        made = sources.build(recipe.train_on, counts, recipe.seed, self.masks)
+        made = sources.build(recipe.train_on, counts, *told)
         prepare = Preparation(
             augment.parse(data.augment),
             augment.Window(data.side, data.focus if self.masks else 0.0),
             tuple(self.network.needs),
             self.masks,
             recipe.seed,
+            self.frames,
         )
         if data.side % self.network.multiple:
             raise InputError(f"data.side: expected a multiple of {self.network.multiple}, found {data.side}")
@@ -158,7 +177,9 @@ class _Trainer:
             sources.refuse_held_out(recipe.validate_on)
         # Whatever the network learns from: what it is judged by teaches it nothing.
         masks = not recipe.validation.metric.startswith("image_")
-        return sources.build(recipe.validate_on, [0] * len(recipe.validate_on), recipe.seed, masks)
+        editors = self.editors if masks else ()
+        counts = [0] * len(recipe.validate_on)
+        return sources.build(recipe.validate_on, counts, recipe.seed, masks, editors, self.frames)
 
     def _card(self) -> dict[str, Any]:
         facts = {
@@ -298,13 +319,14 @@ class _Trainer:
             network = copy.deepcopy(self.network)
             if self.ema is not None:
                 network.load_state_dict(self.ema.weights)
-            predictor = predict.Predictor(
-                network.eval(), self.recipe.network.name, asked.how, asked.side, asked.overlap, asked.batch, self.device
-            )
+            view = View(asked.how, asked.side, asked.overlap)
+            predictor = predict.asked(network.eval(), self.recipe.network.name, view, asked.batch, self.device)
+            predictor.classes = bool(self.editors)
             listed = [(source, item) for source in self.judges for item in source.items()]
             own = range(self.accelerator.process_index, len(listed), self.accelerator.num_processes)
             pictures = ((i, listed[i][0].open(listed[i][1], 0)[0]) for i in own)
-            first, *others = gather_object([evaluate.tally(predictor, pictures)])
+            tally = evaluate.tally(predictor, pictures, predictor.frames, len(self.editors))
+            first, *others = gather_object([tally])
             for other in others:
                 first.join(other)
             found: dict[str, float] = first.metrics()

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import cv2
 import numpy as np
 
+from tamperscope.data.annotating import quality
 from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.forging.making import Made, make
 from tamperscope.forging.plan import Plan, draw
@@ -155,8 +156,7 @@ def certainty(sample: Sample, twin: Sample, level: int) -> float:
         level: Grey levels, as for `changes`.
     """
     difference = cv2.blur(cv2.absdiff(sample.rgb, twin.rgb), (5, 5)).max(axis=2) / max(2 * level, 1)
-    possible = np.count_nonzero(difference > 1 / 16)
-    return float(np.count_nonzero(difference > 15 / 16) / possible) if possible else 0.0
+    return quality.qes(difference.astype(np.float32))
 
 
 def reason(found: Measured, limits: Gate) -> str:

@@ -5,7 +5,8 @@ Names of outputs, all logits: `mask` (B, 1, H, W) forged, at the picture's size;
 outputs with T after B.
 
 Names of a batch: `image` (B, 3, H, W) in [0, 1]; `mask` (B, 1, H, W), 0 or 1; `valid` (B, 1, H, W) bool, which pixels
-are the picture's; `label` (B,), 0 or 1; `classes` (B, H, W) int; whatever else the network `needs`.
+are the picture's; `label` (B,), 0 or 1; `classes` (B, H, W) int, 0 no editor, -1 not known; whatever else the network
+`needs`. Of clips, T follows B; what fills a short one up is not valid.
 """
 
 from __future__ import annotations
@@ -46,11 +47,19 @@ class Network(nn.Module):
         multiple: Sides of pictures are multiples of it.
         needs: Names of what `forward` takes beside the picture.
         supervision: `mask`, or `label` where truth masks are never looked at.
+        any_size: Whether one exported graph serves canvases of any size.
+        exported: Names of `needs` that an exported graph takes; None = all.
+        clips: Whether it takes clips (B, T, 3, H, W) as well; what does not is told frames as pictures.
+        editors: Number of editors that it tells apart; 0 = none.
     """
 
     multiple: int = 32
     needs: ClassVar[tuple[str, ...]] = ()
     supervision: ClassVar[str] = "mask"
+    any_size: ClassVar[bool] = False
+    exported: ClassVar[tuple[str, ...] | None] = None
+    clips: ClassVar[bool] = False
+    editors: int = 0
 
     mean: Tensor
     std: Tensor

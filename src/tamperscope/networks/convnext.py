@@ -53,6 +53,8 @@ class Convnext(Network):
         UnknownNameError: A name is not known.
     """
 
+    any_size = True
+
     def __init__(
         self,
         backbone: str = "s",

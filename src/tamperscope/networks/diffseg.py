@@ -70,24 +70,26 @@ class DiffSeg(Network):
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `classes`: the weighted cross-entropy with `batch["classes"]` (B, H, W), 0 pristine, 1.. editors.
 
+        Pixels of class -1, whose editor is not known, do not count.
+
         Raises:
             InvalidValueError: The batch has no classes, or one that the network does not have.
         """
         if "classes" not in batch:
-            raise InvalidValueError("diffseg: expected batch['classes'], found none; train on `editors/`")
+            raise InvalidValueError("diffseg: expected batch['classes'], found none; set data.editors")
         truth, valid = batch["classes"], batch.get("valid")
-        if int(truth.min()) < 0 or int(truth.max()) > self.editors:
+        if int(truth.min()) < -1 or int(truth.max()) > self.editors:
             found = f"{int(truth.min())} to {int(truth.max())}"
             raise InvalidValueError(f"diffseg: expected classes from 0 to {self.editors}, found {found}")
-        known = None if valid is None else valid[:, 0].bool()
+        known = truth >= 0 if valid is None else valid[:, 0].bool() & (truth >= 0)
+        truth = truth.clamp(min=0)
         weights = class_weights(self._shares(truth, known), self.background)
         return {"classes": losses.cross_entropy(outputs["classes"], truth, known, weights)}
 
-    def _shares(self, truth: Tensor, known: Tensor | None) -> Sequence[float]:
+    def _shares(self, truth: Tensor, known: Tensor) -> Sequence[float]:
         if self.frequencies:
             return self.frequencies
-        counted = truth.flatten() if known is None else truth[known]
-        counts = torch.bincount(counted.long(), minlength=self.editors + 1)
+        counts = torch.bincount(truth[known].long(), minlength=self.editors + 1)
         shares: list[float] = (counts / counts.sum().clamp(min=1)).tolist()
         return shares
 

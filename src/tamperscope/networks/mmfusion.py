@@ -24,6 +24,7 @@ ABOUT = About(
         "its constraint also holds where the sum of the free weights comes near 0, by which published code divides.",
         "pixels that are not the picture's are ignored: the published label for them never worked.",
         "in late fusion the picture's branch goes on with the mean of what each filter made of it: not verified.",
+        "in late fusion each filter's maps go into a branch of their own without early convolutions: not verified.",
         "statistics of maps are taken at the picture's size: not verified.",
         "weighing filters anew (`decoder: weighed`) is ours: of v2's decoder only the name is known.",
         "phase `both` trains both phases' heads at once, the second ones on features that they cannot change.",
@@ -133,6 +134,8 @@ class MMFusion(Network):
     """
 
     needs = ("valid",)
+
+    any_size = True
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class Layout:
         places: (M, P) int, where each token of a tile lies among the `size` places of all planes.
         size: Places of all planes.
         slots: (M,) int, the how-manieth of its picture or clip each tile is.
+        number: Pictures or clips.
         length: Of the longest picture or clip, tiles.
     """
 
@@ -53,6 +54,7 @@ class Layout:
     places: Tensor
     size: int
     slots: Tensor
+    number: int
     length: int
 
     def together(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,10 +70,9 @@ class Layout:
 
     def gathered(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return values (M, ...) by picture or clip (B, length, ...), and which are there (B, length)."""
-        number = int(self.coordinates[:, 0].max()) + 1
         at = self.coordinates[:, 0], self.slots
-        dense = values.new_zeros((number, self.length, *values.shape[1:])).index_put(at, values)
-        there = torch.zeros((number, self.length), dtype=torch.bool, device=values.device)
+        dense = values.new_zeros((self.number, self.length, *values.shape[1:])).index_put(at, values)
+        there = torch.zeros((self.number, self.length), dtype=torch.bool, device=values.device)
         there[at] = True
         return dense, there
 
@@ -106,6 +107,8 @@ class RelayFormer(Network):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("valid",)
+    clips: ClassVar[bool] = True
+    exported: ClassVar[tuple[str, ...]] = ()  # a fixed graph has all tiles
 
     def __init__(
         self,
@@ -159,15 +162,18 @@ class RelayFormer(Network):
         """
         clips = image if image.ndim == 5 else image[:, None]
         number, frames, _, height, width = clips.shape
-        known = torch.ones_like(clips[:, :, :1], dtype=torch.bool) if valid is None else valid
-        known = known.reshape(-1, 1, height, width)
-        pictures = clips.flatten(0, 1) * known
+        pictures = clips.flatten(0, 1)
         grid = Grid(height // self.patch, width // self.patch, self.tile, self.stride)
-        pixels = Grid(height, width, self.tile * self.patch, self.stride * self.patch).split(pictures)
-        there = present(known[:, 0], grid, self.patch)
-        there[::frames, 0] = True  # what is empty throughout is answered, too
-        layout = layout_of(there.unflatten(0, (number, frames)), grid)
-        planes, covered = self.planes(pixels[there], layout)
+        tiles = Grid(height, width, self.tile * self.patch, self.stride * self.patch)
+        if valid is None:
+            # Nothing here follows from what the pixels are, so that it can be written down as a fixed graph.
+            layout, pixels = every(number, frames, grid, image.device), tiles.split(pictures).flatten(0, 1)
+        else:
+            known = valid.reshape(-1, 1, height, width)
+            there = present(known[:, 0], grid, self.patch)
+            there[::frames, 0] = True  # what is empty throughout is answered, too
+            layout, pixels = layout_of(there.unflatten(0, (number, frames)), grid), tiles.split(pictures * known)[there]
+        planes, covered = self.planes(pixels, layout)
         shape = (number * frames, *grid.padded)
         logits = self._decoded(planes.unflatten(0, shape).permute(0, 3, 1, 2), covered.unflatten(0, shape))
         logits = logits[..., :height, :width]
@@ -265,19 +271,32 @@ def layout_of(there: Tensor, grid: Grid) -> Layout:
         there: (B, T, rows x columns) bool, tiles that there are; every picture or clip has one.
         grid: Of the tokens.
     """
-    sample, frame, cell = there.nonzero(as_tuple=True)
-    row, column = cell // grid.shape[1], cell % grid.shape[1]
-    height, width = grid.padded
-    step = torch.arange(grid.tile, device=there.device)
-    down = (row * grid.stride)[:, None] + step
-    right = (column * grid.stride)[:, None] + step
-    plane = (sample * there.shape[1] + frame) * height * width
-    places = plane[:, None, None] + down[:, :, None] * width + right[:, None]
     flat = there.flatten(1)
     slots = (flat.cumsum(1) - 1)[flat]
-    size = there.shape[0] * there.shape[1] * height * width
+    return _layout(there.nonzero(as_tuple=True), slots, grid, there.shape[:2], int(flat.sum(1).max()))
+
+
+def every(number: int, frames: int, grid: Grid, device: torch.device) -> Layout:
+    """Return the layout of pictures or clips none of whose tiles is left out; the same as `layout_of` all True."""
+    tiles = grid.shape[0] * grid.shape[1]
+    where = torch.arange(number * frames * tiles, device=device)
+    cells = (where // (frames * tiles), where // tiles % frames, where % tiles)
+    return _layout(cells, where % (frames * tiles), grid, (number, frames), frames * tiles)
+
+
+def _layout(cells: tuple[Tensor, ...], slots: Tensor, grid: Grid, clips: tuple[int, ...], length: int) -> Layout:
+    """Return the layout of tiles, told by picture or clip, frame, and place in reading order."""
+    sample, frame, cell = cells
+    row, column = cell // grid.shape[1], cell % grid.shape[1]
+    height, width = grid.padded
+    step = torch.arange(grid.tile, device=cell.device)
+    down = (row * grid.stride)[:, None] + step
+    right = (column * grid.stride)[:, None] + step
+    plane = (sample * clips[1] + frame) * height * width
+    places = plane[:, None, None] + down[:, :, None] * width + right[:, None]
+    size = clips[0] * clips[1] * height * width
     coordinates = torch.stack([sample, frame, row, column], 1)
-    return Layout(coordinates, places.flatten(1), size, slots, int(flat.sum(1).max()))
+    return Layout(coordinates, places.flatten(1), size, slots, clips[0], length)
 
 
 def build(size: Size = "tiny", **settings: Any) -> RelayFormer:

@@ -47,6 +47,8 @@ class Segformer(Network):
         UnknownNameError: A name is not known.
     """
 
+    any_size = True
+
     def __init__(
         self,
         backbone: str = "b3",

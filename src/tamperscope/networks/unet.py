@@ -44,6 +44,8 @@ class Unet(Network):
         UnknownNameError: A map of the stem is not known.
     """
 
+    any_size = True
+
     def __init__(
         self,
         width: int = 64,

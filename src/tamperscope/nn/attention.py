@@ -84,7 +84,8 @@ class Attention(nn.Module):
             hidden = torch.zeros_like(valid, dtype=q.dtype).masked_fill(~valid, torch.finfo(q.dtype).min)
             bias = hidden[:, None, None] if bias is None else bias + hidden[:, None, None]
         got = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(got.transpose(1, 2).flatten(2))
+        # Traced, the result is taken for contiguous, which it is not everywhere; a copy is.
+        return self.proj(got.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(2))
 
 
 class RelativePlaces(nn.Module):

@@ -146,23 +146,21 @@ class HighPass(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the high part of (B, C, H, W)."""
-        if self.kind == "dct":
-            rows, columns = (dct_matrix(n, image) for n in image.shape[-2:])
-            spectrum = rows @ image @ columns.T
-            kept = self._kept(*(torch.arange(n, device=image.device) / n for n in image.shape[-2:]))
-            return rows.T @ (spectrum * kept) @ columns
-        height, width = image.shape[-2:]
-        kept = self._kept(
-            torch.fft.fftfreq(height, device=image.device).abs() * 2,
-            torch.fft.rfftfreq(width, device=image.device) * 2,
-        )
-        high: Tensor = torch.fft.irfft2(torch.fft.rfft2(image.float()) * kept, s=(height, width))
-        return high.to(image.dtype)
+        rows, columns = (self._low(n, image) for n in image.shape[-2:])
+        return image - rows @ image @ columns.T
 
-    def _kept(self, down: Tensor, across: Tensor) -> Tensor:
-        """Return 1 where a frequency is kept, for those along the rows and columns as shares of the highest."""
-        low = (down < self.share)[:, None] & (across < self.share)[None, :]
-        return 1 - low.float()
+    def _low(self, count: int, like: Tensor) -> Tensor:
+        """Return the matrix (count, count) that leaves the low frequencies of a line: what is dropped is a rectangle.
+
+        It is the same as to transform, drop and transform back, and works wherever matrices can be multiplied.
+        """
+        place = torch.arange(count, device=like.device)
+        if self.kind == "dct":
+            low = dct_matrix(count, like)[place / count < self.share]
+            return low.T @ low
+        numbers = place[torch.minimum(place, count - place) / count * 2 < self.share]
+        angles = (numbers[:, None] * place % count).to(like.dtype) * (2 * torch.pi / count)
+        return (angles.cos().T @ angles.cos() + angles.sin().T @ angles.sin()) / count
 
 
 class Npr(nn.Module):

@@ -1,24 +1,29 @@
-"""Augmentation: attacks that happen now and then, copies within the picture, windows cut out at random.
+"""Augmentation: attacks that happen now and then, forgeries within the picture, windows cut out at random.
 
 Written as text with a chance each: `{"flip:axis=horizontal": 0.5, "jpeg:quality=60..100": 0.4, "copy_move": 0.1}`.
-Names are those of `ops.attack`, and `copy_move`. All draw from the generator that they are given, and leave a record.
+Names are those of `ops.attack`, and `copy_move` and `object_jitter` (Web-IML: an object grows in its place; it is one
+that stands out by its colour, for no outlines are known here). All draw from the generator that they are given, and
+leave a record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.ops import attack
+from tamperscope.ops.forge import jitter
 from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.ops.record import Op, record
 from tamperscope.ops.warps import window
 from tamperscope.types import Sample
 
-COPY_MOVE = "copy_move"
+FORGERIES: dict[str, Callable[[], Op]] = {"copy_move": CopyMove, "object_jitter": jitter.published}
+"""What can be forged within a picture, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +64,30 @@ class Chained:
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
-    """Copy a piece of the picture to another place, as IML-ViT and MMFusion do; the copy joins what is forged already.
+class Forged:
+    """Forge within the picture, as IML-ViT and MMFusion do; what is forged joins what is forged already.
 
-    A picture in which no place is found, or whose forged part is not known, stays as it is.
+    A picture in which no place is found, or whose forged part is not known, stays as it is. A map of editors says
+    that the editor of the new part is not known.
+
+    Attributes:
+        forge: What happens.
     """
 
-    forge: CopyMove = field(default_factory=CopyMove)
+    forge: Op
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Return the sample with a copy in it, its label 1."""
+        """Return the sample with a forgery in it, its label 1."""
         if sample.mask is None:
             return sample
         try:
             after = self.forge(sample, rng)
         except InvalidValueError:
             return sample
-        return replace(after, mask=sample.mask if after.mask is None else after.mask | sample.mask, label=1)
+        if after.mask is None:
+            return replace(after, mask=sample.mask, label=1)
+        classes = None if sample.classes is None else np.where(after.mask, np.int16(-1), sample.classes)
+        return replace(after, mask=after.mask | sample.mask, label=1, classes=classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +120,45 @@ class Window:
             forged = np.flatnonzero(sample.mask)
             centre = np.unravel_index(int(forged[rng.integers(len(forged))]), sample.size)
             start = [int(np.clip(c - s // 2, 0, n - s)) for c, s, n in zip(centre, size, sample.size, strict=True)]
-        after = window(sample, start[0], start[1], size[0], size[1])
-        if sample.mask is not None and sample.mask.any() and after.mask is not None and not after.mask.any():
-            after = replace(after, label=0)
-        return record(sample, after, "window", top=start[0], left=start[1], height=size[0], width=size[1])
+        return _windowed(sample, start[0], start[1], size[0], size[1])
+
+
+def _windowed(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    after = window(sample, top, left, height, width)
+    if sample.mask is not None and sample.mask.any() and after.mask is not None and not after.mask.any():
+        after = replace(after, label=0)
+    return record(sample, after, "window", top=top, left=left, height=height, width=width)
+
+
+def replay(sample: Sample, ops: Iterable[Mapping[str, Any]], frame: int = 0) -> Sample:
+    """Return a sample after recorded operations: attacks as `attack.replay` repeats them, and windows.
+
+    Args:
+        sample: As it was before the first of `ops`.
+        ops: Entries of `meta["ops"]`; no forgeries.
+        frame: Number of the sample in a clip whose first frame they were drawn for. All is done alike, only what has a
+            seed, such as noise, differs from frame to frame.
+
+    Raises:
+        InvalidValueError: An entry lacks a value, or a value does not fit.
+        UnknownNameError: An entry names no such operation.
+    """
+    for entry in ops:
+        values = {key: value for key, value in entry.items() if key != "op"}
+        if entry["op"] == "window":
+            sample = _windowed(sample, **values)
+        else:
+            if "seed" in values:
+                values["seed"] = (values["seed"] + frame) % 2**32
+            sample = attack.replay(sample, [{"op": entry["op"], **values}])
+    return sample
 
 
 def parse(chances: Mapping[str, float]) -> Chained:
     """Return the operations that texts stand for, in their order, each with its chance.
 
     Args:
-        chances: Chance by text: a chain as `ops.attack.parse` reads it, or `copy_move`.
+        chances: Chance by text: a chain as `ops.attack.parse` reads it, or a name of `FORGERIES`.
 
     Raises:
         InvalidValueError: A setting or a chance is out of range.
@@ -128,4 +168,5 @@ def parse(chances: Mapping[str, float]) -> Chained:
 
 
 def _op(text: str) -> Op:
-    return Copied() if text.strip() == COPY_MOVE else attack.parse(text)
+    name = text.strip()
+    return Forged(FORGERIES[name]()) if name in FORGERIES else attack.parse(text)

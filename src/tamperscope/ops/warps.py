@@ -1,9 +1,10 @@
-"""Attacks that move pixels: resizing, cropping, rotation, flips; the mask moves along exactly."""
+"""Attacks that move pixels: resizing, cropping, rotation, flips; the maps of a sample move along exactly."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -12,11 +13,17 @@ from PIL import Image
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.ops.params import Range
-from tamperscope.types import BoolArray, Sample
+from tamperscope.types import Sample, UInt8Array
 
 Interpolation = Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
 Factor = Annotated[float, Range(0.01, 16)]
-_PILLOW = {"nearest": "NEAREST", "area": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
+_PILLOW = {"area": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
+
+
+def _moved(sample: Sample, rgb: UInt8Array, move: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
+    """Return a sample with new pixels, its mask and its map of editors moved as they were."""
+    maps = {"mask": sample.mask, "classes": sample.classes}
+    return sample.with_pixels(rgb, **{name: np.ascontiguousarray(move(x)) for name, x in maps.items() if x is not None})
 
 
 def window(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
@@ -31,24 +38,28 @@ def window(sample: Sample, top: int, left: int, height: int, width: int) -> Samp
             f"crop: expected a part of {sample.size}, found {height} x {width} at ({top}, {left}); use a larger picture"
         )
     part = np.s_[top : top + height, left : left + width]
-    return sample.with_pixels(sample.rgb[part].copy(), mask=None if sample.mask is None else sample.mask[part].copy())
+    return _moved(sample, sample.rgb[part].copy(), lambda x: x[part].copy())
 
 
 def scaled(sample: Sample, size: tuple[int, int], interpolation: Interpolation = "bicubic") -> Sample:
     """Return a sample resized to (H, W) with Pillow's kernels, which smooth before they shrink; the mask is nearest.
 
-    Nearest takes, for pixel i of n, pixel floor((i + 1/2) N / n) of the N old ones.
+    Nearest takes, for pixel i of n, pixel floor((i + 1/2) N / n) of the N old ones, exactly, of pixels and maps alike;
+    Pillow's own can be one off where that is a whole number.
     """
     if size == sample.size:
         return sample.with_pixels(sample.rgb)
-    kernel = Image.Resampling[_PILLOW[interpolation]]
-    rgb = np.asarray(Image.fromarray(sample.rgb).resize((size[1], size[0]), kernel), np.uint8)
-    return sample.with_pixels(rgb, mask=None if sample.mask is None else _nearest(sample.mask, size))
+    if interpolation == "nearest":
+        rgb = _nearest(sample.rgb, size)
+    else:
+        kernel = Image.Resampling[_PILLOW[interpolation]]
+        rgb = np.asarray(Image.fromarray(sample.rgb).resize((size[1], size[0]), kernel), np.uint8)
+    return _moved(sample, rgb, lambda x: _nearest(x, size))
 
 
-def _nearest(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
-    rows, columns = ((2 * np.arange(n) + 1) * old // (2 * n) for n, old in zip(size, mask.shape, strict=True))
-    return np.asarray(mask[rows[:, None], columns])
+def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    rows, columns = ((2 * np.arange(n) + 1) * old // (2 * n) for n, old in zip(size, values.shape[:2], strict=True))
+    return np.asarray(values[rows[:, None], columns])
 
 
 def limited(sample: Sample, long_side: int, interpolation: Interpolation = "bicubic") -> Sample:
@@ -95,8 +106,7 @@ def flip(sample: Sample, axis: Literal["horizontal", "vertical", "both"] = "hori
     """Mirror left and right (horizontal), top and bottom (vertical), or both."""
     down, across = (-1 if axis in (name, "both") else 1 for name in ("vertical", "horizontal"))
     rgb = np.ascontiguousarray(sample.rgb[::down, ::across])
-    mask = None if sample.mask is None else np.ascontiguousarray(sample.mask[::down, ::across])
-    return sample.with_pixels(rgb, mask=mask)
+    return _moved(sample, rgb, lambda x: x[::down, ::across])
 
 
 def rotate(
@@ -112,15 +122,14 @@ def rotate(
     """
     if angle % 90 == 0:
         turns = round(angle / 90)
-        mask = None if sample.mask is None else np.ascontiguousarray(np.rot90(sample.mask, turns))
-        return sample.with_pixels(np.ascontiguousarray(np.rot90(sample.rgb, turns)), mask=mask)
+        return _moved(sample, np.ascontiguousarray(np.rot90(sample.rgb, turns)), lambda x: np.rot90(x, turns))
     height, width = sample.size
     # A replicated border keeps the constant fill out of the inner part's outermost pixels.
     mode = cv2.BORDER_CONSTANT if border == "constant" else cv2.BORDER_REPLICATE
     back = _back(sample.size, angle)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     rgb = np.asarray(cv2.warpAffine(sample.rgb, back, (width, height), flags=flags, borderMode=mode), np.uint8)
-    turned = sample.with_pixels(rgb, mask=None if sample.mask is None else _rotated(sample.mask, back))
+    turned = _moved(sample, rgb, lambda x: _rotated(x, back))
     return turned if border == "constant" else _inner(turned, angle)
 
 
@@ -131,14 +140,14 @@ def _back(size: tuple[int, int], angle: float) -> NDArray[np.float64]:
     return np.array([[cos, -sin, cx - cos * cx + sin * cy], [sin, cos, cy - sin * cx - cos * cy]])
 
 
-def _rotated(mask: BoolArray, back: NDArray[np.float64]) -> BoolArray:
-    """Return the mask looked up at the nearest old pixel; OpenCV's own nearest rounds to 1/1024 pixel first."""
-    height, width = mask.shape
+def _rotated(values: NDArray[Any], back: NDArray[np.float64]) -> NDArray[Any]:
+    """Return a map looked up at the nearest old pixel; OpenCV's own nearest rounds to 1/1024 pixel first."""
+    height, width = values.shape
     columns, rows = np.arange(width), np.arange(height)[:, None]
     x = np.rint(back[0, 0] * columns + back[0, 1] * rows + back[0, 2]).astype(np.int32)
     y = np.rint(back[1, 0] * columns + back[1, 1] * rows + back[1, 2]).astype(np.int32)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return np.asarray(inside & mask[y.clip(0, height - 1), x.clip(0, width - 1)])
+    return np.asarray(values[y.clip(0, height - 1), x.clip(0, width - 1)] * inside)
 
 
 def _inner(turned: Sample, angle: float) -> Sample:

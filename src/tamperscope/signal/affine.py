@@ -180,6 +180,8 @@ def clusters(
     tolerance: float = 3.0,
     max_seeds: int = 1500,
     tries: int = 60,
+    both: bool = True,
+    most: float = 10.0,
 ) -> list[Cluster]:
     """Return the similarity transforms that explain most matches, one after the other, each with its inliers.
 
@@ -188,19 +190,21 @@ def clusters(
     deterministic.
 
     Args:
-        matches: One direction suffices; the reverse of every match is added here.
+        matches: One direction suffices.
         limit: At most so many clusters.
         min_places: Fewest distinct places of a cluster.
         tolerance: Largest distance of an inlier in pixels.
         max_seeds: Only the matches of greatest weight propose.
         tries: Give up after so many proposals.
+        both: Whether the reverse of every match is one too, as within one picture; between two pictures it is not.
+        most: Largest factor of areas, either way.
     """
     if not len(matches):
         return []
     seeds = np.lexsort((np.arange(len(matches)), -matches.weight))[:max_seeds]
-    both = _with_reverse(matches)
-    support = consensus(both, seeds, tolerance)
-    alive = np.ones(len(both), dtype=bool)
+    matches = _with_reverse(matches) if both else matches
+    support = consensus(matches, seeds, tolerance)
+    alive = np.ones(len(matches), dtype=bool)
     found: list[Cluster] = []
     for seed in seeds[np.lexsort((seeds, -support))]:
         if len(found) >= limit or tries <= 0:
@@ -208,12 +212,12 @@ def clusters(
         if not alive[seed]:
             continue
         tries -= 1
-        cluster = _refine(both, int(seed), alive, tolerance)
+        cluster = _refine(matches, int(seed), alive, tolerance, most)
         if cluster is None or cluster.places < min_places:
             continue
         found.append(cluster)
         for transform in (cluster.transform, invert(cluster.transform)):
-            alive &= _gap(transform, both) >= 2 * tolerance
+            alive &= _gap(transform, matches) >= 2 * tolerance
     return found
 
 
@@ -237,7 +241,7 @@ def _places(points: FloatArray) -> int:
     return len(np.unique(np.rint(points / 2).astype(np.int64), axis=0))
 
 
-def _refine(matches: Matches, seed: int, alive: BoolArray, tolerance: float) -> Cluster | None:
+def _refine(matches: Matches, seed: int, alive: BoolArray, tolerance: float, most: float) -> Cluster | None:
     """Refit the seed's similarity to what it explains until it settles; None when it falls apart."""
     linear = linear_parts(matches.take(np.array([seed])))[0]
     transform = np.column_stack([linear, matches.target[seed] - linear @ matches.source[seed]])
@@ -249,7 +253,7 @@ def _refine(matches: Matches, seed: int, alive: BoolArray, tolerance: float) -> 
     for limit in (reach, 1.7 * tolerance, tolerance, tolerance, 0.7 * tolerance, 0.5 * tolerance):
         inliers = like & (_gap(transform, matches) < limit)
         fitted = fit_similarity(matches.source[inliers], matches.target[inliers], mirror, matches.weight[inliers] ** 2)
-        if fitted is None or not 0.1 < abs(np.linalg.det(fitted[:, :2])) < 10.0:
+        if fitted is None or not 1 / most < abs(np.linalg.det(fitted[:, :2])) < most:
             return None
         transform = fitted
     inliers = like & (_gap(transform, matches) < tolerance)

@@ -63,7 +63,12 @@ def compare(gray: FloatArray, transform: Affine, box: Box, min_distance: float) 
     """Return the agreement of the pixels in `box` with their images under `transform`."""
     x0, y0, x1, y1 = box
     here = np.ascontiguousarray(gray[y0:y1, x0:x1])
-    there = warp(gray, transform, box)
+    valid = _valid(gray.shape, transform, box, min_distance)
+    return between(here, warp(gray, transform, box), valid, box)
+
+
+def between(here: FloatArray, there: FloatArray, valid: BoolArray, box: Box) -> Agreement:
+    """Return the agreement of two planes of the box's shape; `valid` marks where both say something."""
     mean_here, mean_there = _mean(here), _mean(there)
     var_here = np.maximum(_mean(here * here) - mean_here**2, 0.0)
     var_there = np.maximum(_mean(there * there) - mean_there**2, 0.0)
@@ -72,7 +77,7 @@ def compare(gray: FloatArray, transform: Affine, box: Box, min_distance: float) 
         box=box,
         here=here,
         there=there,
-        valid=_valid(gray.shape, transform, box, min_distance),
+        valid=valid,
         correlation=covariance / (np.sqrt(var_here * var_there) + _NOISE),
         residual=np.maximum(var_here + var_there - 2.0 * covariance, 0.0),
         variance=0.5 * (var_here + var_there),

@@ -47,6 +47,7 @@ class Curve(_Frozen):
         counts: Whether it may move the verdict, and `why`.
         scores: Increasing raw scores; `llr`, `low`, `high` at each.
         heat_llr: Log-likelihood ratio of a forged pixel at heat 0, …, 1, evenly spaced.
+        population: What it was fitted on, where that is not what the card was.
     """
 
     family: str
@@ -57,6 +58,7 @@ class Curve(_Frozen):
     low: tuple[float, ...]
     high: tuple[float, ...]
     heat_llr: tuple[float, ...]
+    population: str = ""
 
     @model_validator(mode="after")
     def _check(self) -> Curve:
@@ -120,6 +122,14 @@ class CalibrationCard(_Frozen):
         if curve is None or prediction.status != "ok" or math.isnan(prediction.score):
             return None
         return curve.at(prediction.score)
+
+    def with_detector(self, name: str, curve: Curve) -> CalibrationCard:
+        """Return a card that knows one detector more; a family that had no weight counts in full.
+
+        The thresholds stay as they are, so their false-alarm rates are those without it.
+        """
+        weights = {curve.family: 1.0, **self.weights}
+        return self.model_copy(update={"detectors": {**self.detectors, name: curve}, "weights": weights})
 
     def level(self, llr: float) -> Level:
         """Return the highest level whose threshold `llr` reaches."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from tamperscope.errors import InvalidValueError, UnknownNameError
-from tamperscope.ops.forge.jitter import Jitter
+from tamperscope.ops import augment
+from tamperscope.ops.forge.jitter import Jitter, published
 from tamperscope.types import Sample
 
 SIZE = (240, 300)
@@ -155,3 +157,35 @@ def test_objects_that_are_too_small_or_too_large_are_told(picture: Sample) -> No
         Jitter(changes=())
     with pytest.raises(InvalidValueError, match=r"jitter\.turn"):
         Jitter(turn=(5, 1))
+
+
+def test_the_published_jitter_grows_by_a_sixteenth_on_every_side(picture: Sample) -> None:
+    seen = [published(oval())(picture, np.random.default_rng(s)) for s in range(40)]
+    entries = [forged.meta["ops"][-1] for forged in seen]
+    assert {entry["scale"] for entry in entries} == {1.125}
+    assert {entry["object"] for entry in entries} == {"given"}
+    soft = [entry["blend"] == "feathered" for entry in entries]
+    assert 0 < sum(soft) < 20, "a fifth"
+    grown = oval(50 * 1.125)
+    for forged in seen:
+        assert (forged.mask & grown).sum() / (forged.mask | grown).sum() > 0.97
+        assert forged.mask[oval()].all(), "nothing of the old object has to be filled"
+    still = Jitter(oval(), changes=("scale",), scale=(1, 1), shrink=False)(picture, np.random.default_rng(0))
+    np.testing.assert_array_equal(still.rgb, picture.rgb)
+
+
+def test_training_may_jitter_what_it_finds(picture: Sample) -> None:
+    authentic = replace(picture, mask=np.zeros(SIZE, bool), label=0)
+    forged = augment.parse({"object_jitter": 1.0})(authentic, np.random.default_rng(0))
+    assert forged.label == 1
+    assert forged.mask is not None
+    assert forged.mask.any()
+    assert forged.meta["ops"][-1]["op"] == "jitter"
+    assert (forged.mask & oval()).sum() > 0.5 * oval().sum(), "the oval stands out"
+    already = replace(authentic, mask=~oval(80), label=1)
+    both = augment.parse({"object_jitter": 1.0})(already, np.random.default_rng(0)).mask
+    assert both is not None
+    np.testing.assert_array_equal(both, forged.mask | already.mask)
+    assert augment.parse({"object_jitter": 1.0})(picture, np.random.default_rng(0)) is picture, "no truth is known"
+    tiny = Sample(picture.rgb[:16, :16].copy(), np.zeros((16, 16), bool), 0)
+    assert augment.parse({"object_jitter": 1.0})(tiny, np.random.default_rng(0)) is tiny, "too small"

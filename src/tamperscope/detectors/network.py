@@ -1,0 +1,65 @@
+"""An exported network, asked like any other detector; which one is said by its folder.
+
+How. The picture is covered with canvases, the network answers for each, and its probabilities are blended over their
+seams. What it learned, from what, how well it did there and under which licence its weights are stands in its card.
+
+Limits. A network knows what it was shown. On pictures unlike those it can be sure and wrong, both ways.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tamperscope.detectors.base import Detector, Guide
+from tamperscope.inference.artifact import Artifact, open_artifact
+from tamperscope.signal.regions import from_heatmap
+from tamperscope.types import Finding, Prediction, Sample
+
+
+class Network(Detector):
+    """An exported network.
+
+    Args:
+        artifact: Its folder, or the artifact itself.
+
+    Raises:
+        InputError: It is no artifact, or one whose files were changed.
+    """
+
+    family = "network"
+    min_side = 32
+    guide = Guide(
+        looks_at="Whatever its training taught it to tell forged from untouched pixels by.",
+        how_to_read="Bright parts are those that it takes for forged; at 0.5 it would call a pixel so.",
+        when_it_lies="Pictures unlike those it was trained on, and strong compression, can make it sure and wrong.",
+    )
+
+    def __init__(self, artifact: str | Path | Artifact) -> None:
+        self.artifact = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+        self._ask = self.artifact.predictor()
+
+    @property
+    def name(self) -> str:
+        """Name of the artifact."""
+        return self.artifact.card.name
+
+    @property
+    def fingerprint(self) -> str:
+        """What its answers follow from, beside this code."""
+        return self.artifact.sha256
+
+    def analyze(self, sample: Sample) -> Prediction:
+        """Return what the network says; see `Detector.analyze`."""
+        card, answer = self.artifact.card, self._ask(sample)
+        assert answer.heatmap is not None
+        share = float((answer.heatmap >= 0.5).mean())
+        text = f"{card.title} takes {share:.1%} of the picture for forged; its score is {answer.score:.3f}."
+        answer.reasons = [Finding("network.share", text, "info", {"share": share}, self.name)]
+        answer.regions = from_heatmap(answer.heatmap, self.name)
+        answer.evidence = {
+            "share": share,
+            "threshold": card.threshold,
+            "artifact_sha256": self.artifact.sha256,
+            "licence": card.licence,
+        }
+        return answer

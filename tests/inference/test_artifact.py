@@ -1,0 +1,145 @@
+"""Artifacts: only what the card was written for is opened, and it answers the same for any way of cutting."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special
+
+from tamperscope.errors import InputError
+from tamperscope.inference.artifact import Artifact, Card, Input, open_artifact, write_artifact
+from tamperscope.types import Sample
+
+onnx = pytest.importorskip("onnx")
+GAIN = 12.0
+
+
+def graph(outputs: tuple[str, ...] = ("mask", "score"), external: bool = False) -> bytes:
+    """Mask: the mean of the channels less a half, times `GAIN`; score: its maximum."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    values = {"half": [0.5], "gain": [GAIN]}
+    held = [helper.make_tensor(name, kind, [1], value) for name, value in values.items()]
+    held.append(helper.make_tensor("one", onnx.TensorProto.INT64, [1], [1]))
+    if external:
+        entry = held[0].external_data.add()
+        entry.key, entry.value = "location", "../../secret"
+        held[0].data_location = onnx.TensorProto.EXTERNAL
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "one"], ["grey"], keepdims=1),
+        helper.make_node("Sub", ["grey", "half"], ["centred"]),
+        helper.make_node("Mul", ["centred", "gain"], ["mask"]),
+        helper.make_node("ReduceMax", ["mask"], ["score"], keepdims=0),
+    ]
+    told = [helper.make_tensor_value_info("image", kind, ["n", 3, "h", "w"])]
+    given = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
+    made = helper.make_graph(nodes, "test", told, given, held)
+    opset = [helper.make_opsetid("", 20)]
+    return bytes(helper.make_model(made, opset_imports=opset, ir_version=10).SerializeToString())
+
+
+def card(**changes: Any) -> Card:
+    stated: dict[str, Any] = {
+        "name": "grey",
+        "title": "Grey",
+        "licence": "CC0",
+        "network": {"name": "none"},
+        "parameters": 0,
+        "input": Input(how="tile", side=32, overlap=8, multiple=8, fixed=False),
+        "outputs": ("mask", "score"),
+    }
+    return Card(**(stated | changes))
+
+
+def made(folder: Path, **changes: Any) -> Artifact:
+    return write_artifact(folder, card(**changes), graph(), b"weights")
+
+
+@pytest.mark.parametrize("how", ["tile", "pad"])
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (20, 31), (70, 45), (32, 32)])
+def test_it_answers_pixel_by_pixel_whatever_the_canvas(
+    tmp_path: Path, rng: np.random.Generator, how: Any, fixed: bool, size: tuple[int, int]
+) -> None:
+    rgb = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    found = made(tmp_path, input=Input(how=how, side=32, overlap=8, multiple=8, fixed=fixed)).predictor()(Sample(rgb))
+    logits = (rgb.mean(2) / 255 - 0.5) * GAIN
+    assert found.detector == "grey"
+    assert found.heatmap is not None
+    np.testing.assert_allclose(found.heatmap, special.expit(logits), atol=1e-5)
+    assert found.score == pytest.approx(special.expit(logits).max(), abs=1e-5)
+
+
+def test_the_threshold_lies_at_a_heat_of_one_half(tmp_path: Path, rng: np.random.Generator) -> None:
+    sample = Sample(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    plain = made(tmp_path / "a").predictor()(sample)
+    moved = made(tmp_path / "b", threshold=0.8).predictor()(sample)
+    assert plain.heatmap is not None
+    assert moved.heatmap is not None
+    near = np.abs(plain.heatmap - 0.8) > 1e-4
+    np.testing.assert_array_equal((moved.heatmap >= 0.5)[near], (plain.heatmap >= 0.8)[near])
+    assert moved.score == plain.score
+
+
+def test_the_batch_changes_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    artifact, sample = made(tmp_path, outputs=("mask",)), Sample(rng.integers(0, 256, (90, 70, 3), dtype=np.uint8))
+    one, three = (artifact.predictor(batch)(sample).heatmap for batch in (1, 3))
+    assert one is not None
+    np.testing.assert_array_equal(one, three)
+
+
+def test_it_goes_to_another_process(tmp_path: Path, rng: np.random.Generator) -> None:
+    artifact, sample = made(tmp_path), Sample(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    artifact.predictor()(sample)
+    again = pickle.loads(pickle.dumps(artifact))
+    assert again.sha256 == artifact.sha256
+    np.testing.assert_array_equal(again.predictor()(sample).heatmap, artifact.predictor()(sample).heatmap)
+
+
+def test_what_was_changed_is_refused(tmp_path: Path) -> None:
+    made(tmp_path)
+    path = tmp_path / "network.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(InputError, match=r"network\.onnx: expected sha256"):
+        open_artifact(tmp_path)
+    artifact = made(tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(b"other")
+    with pytest.raises(InputError, match=r"weights\.safetensors: expected sha256"):
+        open_artifact(tmp_path).weights()
+    assert artifact.folder == tmp_path
+
+
+def test_no_value_is_read_from_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="reads other files"):
+        write_artifact(tmp_path, card(), graph(external=True), b"")
+
+
+@pytest.mark.parametrize("spoil", ["file", "nothing", "no json", "other card", "extra field"])
+def test_what_is_no_artifact_is_said_to_be_none(tmp_path: Path, spoil: str) -> None:
+    folder = tmp_path / "it"
+    if spoil == "file":
+        folder.write_bytes(b"x")
+    elif spoil != "nothing":
+        made(folder)
+        stated = json.loads((folder / "card.json").read_text())
+        stated |= {"extra field": {"run": "code"}, "other card": {"name": "../up"}}.get(spoil, {})
+        (folder / "card.json").write_text("{" if spoil == "no json" else json.dumps(stated))
+    with pytest.raises(InputError, match=r"expected the (card|folder) of an exported network"):
+        open_artifact(folder)
+
+
+@pytest.mark.parametrize("spoil", [b"no graph", b""])
+def test_a_graph_that_cannot_run_is_said_to_be_none(tmp_path: Path, spoil: bytes) -> None:
+    artifact = write_artifact(tmp_path, card(), spoil, b"")
+    with pytest.raises(InputError, match="expected a graph"):
+        artifact.predictor()(Sample(np.zeros((8, 8, 3), np.uint8)))
+
+
+def test_a_graph_gives_what_its_card_says(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path, card(outputs=("mask", "confidence")), graph(), b"")
+    with pytest.raises(InputError, match="expected inputs and outputs"):
+        artifact.predictor()(Sample(np.zeros((8, 8, 3), np.uint8)))
