@@ -24,8 +24,8 @@ import numpy as np
 import resumable
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from tamperscope.engine.cost import macs
 from tamperscope.files import write_atomic
 from tamperscope.networks import iml_vit, relayformer
 from tamperscope.networks.relayformer import Layout, RelayFormer
@@ -97,12 +97,8 @@ def cost(job: tuple[str, str, int, int]) -> dict[str, Any]:
     with torch.no_grad():
         net(image)
     seconds, memory = time.process_time() - start, _peak() - before
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(image)
-    counts = counter.get_flop_counts()["Global"]
-    attention = sum(v for op, v in counts.items() if "attention" in str(op))
-    total = counter.get_total_flops()
-    values = {"gflop": total / 1e9, "attention_gflop": attention / 1e9, "seconds": seconds, "mib": memory}
+    total, attention = macs(net, lambda: net(image))
+    values = {"gflop": 2 * total / 1e9, "attention_gflop": 2 * attention / 1e9, "seconds": seconds, "mib": memory}
     return {"key": key, "way": way, "rows": rows, "columns": columns, "megapixels": image[0, 0].numel() / 1e6, **values}
 
 

@@ -242,6 +242,22 @@ def film() -> bytes:
     return video.write(frames_of(0)[0], 12.5, crf=12, gop=3)
 
 
+@pytest.mark.parametrize("size", [(89, 175), (64, 64), (97, 33)])
+def test_a_file_follows_from_its_frames_alone(size: tuple[int, int]) -> None:
+    """Whatever lay in the memory before: encoders read past the ends of rows."""
+    rng = np.random.default_rng(3)
+    coarse = rng.integers(0, 256, (size[0] // 8 + 2, size[1] // 8 + 2, 3), dtype=np.uint8)
+    still = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).astype(np.int32)
+    moving = [np.roll(still, n, 1) + rng.normal(0, 4, still.shape) for n in range(16)]
+    frames = [np.clip(f, 0, 255).astype(np.uint8) for f in moving]
+    made = set()
+    for value in range(6):
+        kept = [np.full(int(rng.integers(1_000, 3_000_000)), 40 * value, np.uint8) for _ in range(4)]
+        made.add(video.write(frames, 25.0, crf=12))
+        del kept
+    assert len(made) == 1
+
+
 def test_a_video_file_comes_back_close_and_the_same_every_time(film: bytes) -> None:
     rgb = frames_of(0)[0]
     assert film == video.write(rgb, 12.5, crf=12, gop=3)

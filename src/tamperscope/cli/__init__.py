@@ -34,9 +34,11 @@ def scan(
     out: Annotated[Path | None, typer.Option(help="Append a row a picture to a .jsonl or .csv file; resumes.")] = None,
     save_maps: Annotated[Path | None, typer.Option(help="Write every map as a PNG into this folder.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only the fast detectors, no stability probe.")] = False,
+    model: Annotated[list[Path] | None, typer.Option(help="Folder of an exported network to ask, too.")] = None,
+    frames: Annotated[int, typer.Option(help="How many frames of a video to look at, evenly in time.")] = 16,
     max_pixels: Annotated[int | None, typer.Option(help="Largest picture to open, in pixels.")] = None,
 ) -> None:
-    """Scan pictures: an honest verdict, a map, reasons, a report."""
+    """Scan pictures and videos: an honest verdict, a map or a timeline, reasons, a report."""
     from tamperscope.errors import TamperscopeError
     from tamperscope.scanning import Job
 
@@ -51,6 +53,8 @@ def scan(
             json=json,
             out=out,
             save_maps=save_maps,
+            models=model or [],
+            frames=frames,
         )
         code = job.run()
     except (TamperscopeError, OSError) as error:
@@ -109,6 +113,7 @@ def version(show: bool) -> None:
 app.command("evaluate")(bench.evaluate)
 app.command("forge")(forge.forge)
 app.command("train")(train.train)
+app.command("export")(train.export)
 
 
 @app.callback()

@@ -31,6 +31,8 @@ _MIME = {
     "HEIF": "image/heif",
     "AVIF": "image/avif",
     "PDF": "application/pdf",
+    "MP4": "video/mp4",
+    "AVI": "video/avi",
 }
 _REMOTE = re.compile(rb"dcterms:provenance(?:\s*=\s*[\"']([^\"'<>]{1,500})|[^>]{0,100}>([^<]{1,500})<)")
 _MAX_STORE_MB = 32

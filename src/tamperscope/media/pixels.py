@@ -22,6 +22,7 @@ _HIDDEN_PIXELS = 64
 
 STEPS = {
     "first_frame": "only the first frame or page is read",
+    "video_frames": "frames of a video, spread evenly over it, were decoded and their colours became RGB",
     "bilevel_to_grey": "0 and 1 became 0 and 255",
     "grey_to_rgb": "the grey value was copied to red, green and blue",
     "palette_to_rgb": "palette indices were looked up",

@@ -111,6 +111,11 @@ _BY_EXTENSION = {
     "psd": "PSD",
     "zip": "ZIP",
     "mp4": "MP4",
+    "m4v": "MP4",
+    "mov": "MP4",
+    "mkv": "Matroska",
+    "webm": "Matroska",
+    "avi": "AVI",
     "txt": "text",
     "html": "HTML",
 }

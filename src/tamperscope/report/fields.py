@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.types import FloatArray, UInt8Array
+
+
+class Model(BaseModel):
+    """What every part of a report is: frozen, and refusing unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def json_ready(value: Any) -> Any:

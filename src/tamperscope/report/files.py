@@ -23,6 +23,8 @@ def save_maps(report: Report, folder: str | Path, upright: bool = False) -> list
     from tamperscope.report.schema import FUSED
 
     orientation = report.picture.orientation if upright else 1
+    if report.timeline is not None:
+        return _save_frames(report, Path(folder), orientation)
     pages = {
         f"{plain_name(name)}.png": imaging.grey_png(imaging.upright(heat, orientation))
         for name, heat in sorted(report.maps.items())
@@ -31,3 +33,18 @@ def save_maps(report: Report, folder: str | Path, upright: bool = False) -> list
     if report.rgb is not None and fused is not None:
         pages["fused_overlay.jpg"] = imaging.jpeg(imaging.upright(imaging.overlay(report.rgb, fused), orientation), 92)
     return [write_atomic(Path(folder) / name, data) for name, data in pages.items()]
+
+
+def _save_frames(report: Report, folder: Path, orientation: int) -> list[Path]:
+    from tamperscope.report import imaging
+    from tamperscope.report.timeline import map_file
+
+    assert report.timeline is not None
+    return [
+        write_atomic(
+            folder / map_file(frame.number, name),
+            data if orientation == 1 else imaging.grey_png(imaging.upright(imaging.read_grey(data), orientation)),
+        )
+        for frame, pictures in zip(report.timeline.frames, report.frames, strict=False)
+        for name, data in sorted(pictures.maps.items())
+    ]

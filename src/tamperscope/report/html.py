@@ -15,9 +15,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tamperscope.report import imaging, view, words
+from tamperscope.report import film_view, imaging, view, words
 from tamperscope.report.schema import Report
 from tamperscope.report.text import safe
+from tamperscope.report.timeline import clock
 
 _TEXT_LIMIT = 2000
 
@@ -75,6 +76,7 @@ def environment() -> Environment:
         "kind": view.kind_of,
         "columns": view.columns_of,
         "rows": view.rows_of,
+        "clock": clock,
         "title_of": lambda key: str(key).replace("_", " "),
         "paragraphs": lambda text: [part for part in text.split("\n\n") if part.strip()],
         "cut": safe,
@@ -94,9 +96,13 @@ def render_html(report: Report) -> str:
     """Return the report as one HTML page that needs nothing else.
 
     The picture and its fused map are shown upright at their own resolution up to a longer side of 4096 pixels; a
-    report that carries no picture (read back from JSON) gives a page without.
+    report that carries no picture (read back from JSON) gives a page without. A video's shows a timeline instead.
     """
+    film = film_view.film(report)
     context = {
+        "film": film,
+        "kind": "picture" if film is None else "video",
+        "meaning": words.meaning(report.verdict) if film is None else words.video_meaning(report.verdict),
         "report": report,
         "name": report.intake.name or words.UNNAMED,
         "verdict": report.verdict,

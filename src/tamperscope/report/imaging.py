@@ -91,6 +91,18 @@ def grey_png(heat: UInt8Array) -> bytes:
     return data.tobytes()
 
 
+def read_grey(data: bytes) -> UInt8Array:
+    """Return the (H, W) map of a greyscale PNG that `grey_png` made."""
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def read_rgb(data: bytes) -> UInt8Array:
+    """Return the (H, W, 3) picture of a JPEG that `jpeg` made."""
+    import simplejpeg
+
+    return np.asarray(simplejpeg.decode_jpeg(data), np.uint8)
+
+
 def heat_png(heat: UInt8Array) -> bytes:
     """Return the (H, W) map as the bytes of a palette PNG in the colours and opacities of `heat_table`."""
     from PIL import Image

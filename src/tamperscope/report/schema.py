@@ -6,16 +6,20 @@ strict JSON. Pictures are not in the JSON: a `Report` carries them beside its fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter
+from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter
 
 from tamperscope.errors import InvalidValueError, unknown_name
-from tamperscope.report.fields import JsonDict, Number, Pixels, Share, Text, json_ready, json_text
+from tamperscope.report.fields import JsonDict, Model, Number, Share, Text, json_ready, json_text
 from tamperscope.report.fields import quantized as quantized
+from tamperscope.report.intake import Intake as Intake
+from tamperscope.report.intake import Picture as Picture
+from tamperscope.report.intake import Tool as Tool
+from tamperscope.report.timeline import FramePictures, Timeline
 from tamperscope.types import FloatArray, UInt8Array
 from tamperscope.verdict.card import Level
 
@@ -23,64 +27,12 @@ if TYPE_CHECKING:
     from tamperscope.detectors.base import Guide
     from tamperscope.types import Finding, Prediction, Region
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 FUSED = "fused"
 EXIT_CODES = {"no_evidence": 0, "inconclusive": 2, "suspicious": 3, "strong_evidence": 3}
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Tool(_Model):
-    """The software that wrote the report."""
-
-    name: Text = Field(default="tamperscope", description="Name of the tool.")
-    version: Text = Field(description="Its version.")
-    python: Text = Field(default="", description="Version of Python.")
-    numpy: Text = Field(default="", description="Version of NumPy.")
-    opencv: Text = Field(default="", description="Version of OpenCV.")
-
-
-class Intake(_Model):
-    """The file as received, and everything that was done to it before a detector saw it."""
-
-    name: Text = Field(description="File name as given, or empty; untrusted text.")
-    source: Text = Field(default="file", description="What was handed in: a file, bytes, or pixels without a file.")
-    bytes: int | None = Field(default=None, ge=0, description="File size in bytes; null without a file.")
-    sha256: Text | None = Field(default=None, description="SHA-256 of the bytes, hexadecimal; null without a file.")
-    type_by_magic: Text | None = Field(default=None, description="Format of the first bytes; null without a file.")
-    type_by_extension: Text | None = Field(default=None, description="Format that the name states; null for none.")
-    frames: int | None = Field(default=None, description="Frames or pages in the file; one is analysed.")
-    bits: int | None = Field(default=None, description="Bits per channel as stored.")
-    decoder: Text = Field(default="", description="Decoder of the pixels, with its version.")
-    orientation_policy: Text = Field(
-        default="pixels analysed as stored; EXIF orientation applied to the display only",
-        description="What was done about the EXIF orientation.",
-    )
-    transformations: list[Text] = Field(
-        default_factory=list, description="Every change between the bytes and the analysed pixels, in order."
-    )
-    complete: bool = Field(default=True, description="False when only a part of the picture could be decoded.")
-    not_read: Text = Field(default="", description="Why readers of the container gave no answer; empty: they did.")
-
-    @classmethod
-    def of(cls, intake: Mapping[str, Any]) -> Intake:
-        """Return the model of what `media.open` notes as `intake`; the size is left to `Picture`."""
-        known = {key: value for key, value in intake.items() if key not in ("type", "width", "height")}
-        return cls(type_by_magic=intake["type"], **known)
-
-
-class Picture(_Model):
-    """Size and orientation of the decoded picture."""
-
-    width: Pixels = Field(description="Columns of the picture as stored.")
-    height: Pixels = Field(description="Rows of the picture as stored.")
-    orientation: int = Field(default=1, ge=1, le=8, description="EXIF orientation, 1 (upright as stored) to 8.")
-    megapixels: float = Field(ge=0.0, description="Millions of pixels.")
-
-
-class FindingModel(_Model):
+class FindingModel(Model):
     """One stated fact or reason, with the values that it rests on."""
 
     code: Text = Field(description="Stable dotted name, such as exif.software_editor.")
@@ -104,7 +56,7 @@ class FindingModel(_Model):
         )
 
 
-class RegionModel(_Model):
+class RegionModel(Model):
     """A part of the picture that stands out."""
 
     box: Annotated[tuple[int, int, int, int], BeforeValidator(json_ready)] = Field(
@@ -132,7 +84,7 @@ class RegionModel(_Model):
         )
 
 
-class GuideModel(_Model):
+class GuideModel(Model):
     """How a person should read a detector's map."""
 
     looks_at: Text = Field(default="", description="The trace that the detector reads.")
@@ -140,7 +92,7 @@ class GuideModel(_Model):
     when_it_lies: Text = Field(default="", description="What fools it, in either direction.")
 
 
-class Calibrated(_Model):
+class Calibrated(Model):
     """A detector's score on a common scale, fitted on a stated population."""
 
     llr: Number = Field(
@@ -152,7 +104,7 @@ class Calibrated(_Model):
     population: Text = Field(description="The pictures that the calibration was fitted on, with counts.")
 
 
-class PredictionModel(_Model):
+class PredictionModel(Model):
     """What one detector says of the picture."""
 
     detector: Text = Field(description="Registry name of the detector.")
@@ -206,7 +158,7 @@ class PredictionModel(_Model):
         )
 
 
-class Reason(_Model):
+class Reason(Model):
     """One reason for or against the verdict."""
 
     text: Text = Field(description="One plain sentence.")
@@ -214,7 +166,7 @@ class Reason(_Model):
     origin: Text = Field(default="", description="Detector or part of the container that states it.")
 
 
-class Threshold(_Model):
+class Threshold(Model):
     """Where a level of the verdict begins, and how often untouched pictures reach it."""
 
     level: Level = Field(description="Level that begins here.")
@@ -225,14 +177,14 @@ class Threshold(_Model):
     population: Text = Field(default="", description="The pictures that the share was measured on, with counts.")
 
 
-class NotChecked(_Model):
+class NotChecked(Model):
     """Something that this scan did not look at."""
 
     what: Text = Field(description="What was not checked.")
     why: Text = Field(default="", description="Why not.")
 
 
-class Trial(_Model):
+class Trial(Model):
     """The verdict on a re-delivered copy of the picture."""
 
     delivery: Text = Field(description="What was done to the copy, such as JPEG quality 80.")
@@ -240,7 +192,7 @@ class Trial(_Model):
     llr: Number = Field(default=None, description="llr that the copy received.")
 
 
-class Stability(_Model):
+class Stability(Model):
     """Whether the verdict survives what delivery does to a picture."""
 
     status: Literal["stable", "unstable", "not_run"] = Field(
@@ -249,7 +201,7 @@ class Stability(_Model):
     trials: list[Trial] = Field(default_factory=list, description="The copies and their verdicts.")
 
 
-class Verdict(_Model):
+class Verdict(Model):
     """The answer, with what speaks for and against it and how far it can be trusted."""
 
     level: Level = Field(description="One of four levels; the absence of evidence is not evidence of absence.")
@@ -265,15 +217,15 @@ class Verdict(_Model):
     stability: Stability = Field(default_factory=Stability, description="Does the verdict survive delivery?")
 
 
-class Reproduce(_Model):
+class Reproduce(Model):
     """How to get the same report again."""
 
     command: Text = Field(description="Command line, quoted for a POSIX shell.")
     options: JsonDict = Field(default_factory=dict, description="Every option in force, defaults included.")
 
 
-class Report(_Model):
-    """Everything that a scan says of one picture."""
+class Report(Model):
+    """Everything that a scan says of one picture, or of one video."""
 
     status: Literal["ok"] = Field(default="ok", description="Tells a report from the record of a failed file.")
     schema_version: Text = Field(default=SCHEMA_VERSION, description="Version of this schema.")
@@ -285,11 +237,13 @@ class Report(_Model):
     findings: list[FindingModel] = Field(default_factory=list, description="What the container facts say.")
     predictions: list[PredictionModel] = Field(default_factory=list, description="One per detector.")
     verdict: Verdict = Field(description="The answer.")
+    timeline: Timeline | None = Field(default=None, description="Of a video: its sampled frames; null for a picture.")
     reproduce: Reproduce = Field(description="Command line and options of this scan.")
     limits: Text = Field(default="", description="What this kind of answer cannot do, in plain words.")
 
     _rgb: UInt8Array | None = PrivateAttr(None)
     _maps: dict[str, UInt8Array] = PrivateAttr(default_factory=dict)
+    _frames: tuple[FramePictures, ...] = PrivateAttr(())
 
     def with_pictures(
         self, rgb: UInt8Array | None, maps: Mapping[str, FloatArray | UInt8Array] | None = None
@@ -309,6 +263,13 @@ class Report(_Model):
         copy = self.model_copy()
         copy._rgb = rgb
         copy._maps = {name: quantized(name, heat, size) for name, heat in (maps or {}).items()}
+        copy._frames = ()
+        return copy
+
+    def with_frames(self, frames: Sequence[FramePictures]) -> Report:
+        """Return a copy of a video's report that carries the pictures of its sampled frames, in their order."""
+        copy = self.with_pictures(None)
+        copy._frames = tuple(frames)
         return copy
 
     def __eq__(self, other: object) -> bool:
@@ -319,6 +280,11 @@ class Report(_Model):
     def rgb(self) -> UInt8Array | None:
         """(H, W, 3) uint8 pixels as stored; None in a report that was read back from JSON."""
         return self._rgb
+
+    @property
+    def frames(self) -> tuple[FramePictures, ...]:
+        """Pictures of a video's sampled frames, in the order of `timeline.frames`; none for a picture."""
+        return self._frames
 
     @property
     def maps(self) -> dict[str, UInt8Array]:
@@ -358,7 +324,7 @@ class Report(_Model):
     def save_maps(self, folder: str | Path, upright: bool = False) -> list[Path]:
         """Write every map as a greyscale PNG of the picture's own size, and return the paths.
 
-        The fused map is also laid over the picture: `fused_overlay.jpg`.
+        The fused map is also laid over the picture: `fused_overlay.jpg`. A video's are named by frame and detector.
 
         Args:
             folder: Made when missing.
@@ -369,7 +335,7 @@ class Report(_Model):
         return save_maps(self, folder, upright)
 
 
-class ErrorReport(_Model):
+class ErrorReport(Model):
     """The record of a file that could not be scanned; it is no verdict."""
 
     status: Literal["error"] = Field(default="error", description="Tells this record from a report.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from rich.text import Text
 from tamperscope.report import words
 from tamperscope.report.schema import PredictionModel, Reason, Report, Row
 from tamperscope.report.text import safe
+from tamperscope.report.timeline import clock
 
 _SEVERITY_STYLES = {"warning": "bold red", "notice": "yellow", "info": "dim"}
 _MANY = 6
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def _line(text: str, style: str = "", limit: int = 400) -> Text:
@@ -61,6 +64,7 @@ def _file(report: Report) -> Text:
     parts = [
         safe(intake.type_by_magic or intake.source, 20),
         f"{picture.width} × {picture.height}",
+        *([f"{clock(report.timeline.duration)} min"] if report.timeline else []),
         words.size(intake.bytes),
     ]
     if intake.sha256:
@@ -89,6 +93,32 @@ def _regions(report: Report) -> list[RenderableType]:
         where = f"{words.box_words(region.box)} {f'· {region.words}' if region.words else ''}"
         table.add_row(Text(str(index), style="bold"), _line(where), Text(share))
     return [_heading("Regions (pixels as stored)"), _indented(table), *_more(len(regions))]
+
+
+def _timeline(report: Report) -> list[RenderableType]:
+    timeline = report.timeline
+    if timeline is None:
+        return []
+    table = _grid("", "dim")
+    for track in timeline.tracks:
+        scores = [frame.scores.get(track.name) for frame in timeline.frames]
+        table.add_row("", _line(track.name, limit=24), Text(_curve(scores, track.limit)))
+    found = _grid("", "dim")
+    for interval in timeline.intervals[:_MANY]:
+        found.add_row(Text("●", style="yellow"), _line(interval.text), _line(interval.caveat))
+    length = f"{clock(timeline.duration)} min, {len(timeline.frames)} of {timeline.total:,} frames"
+    parts: list[RenderableType] = [_heading(f"Over time ({length}; raw scores)"), _indented(table)]
+    if timeline.intervals:
+        parts += [_heading("Stands out within this video"), _indented(found), *_more(len(timeline.intervals))]
+    return parts
+
+
+def _curve(scores: list[float | None], limit: float | None) -> str:
+    """Return scores as blocks that rise from the lowest one to the highest, or to the limit; dots where none is."""
+    known = [score for score in scores if score is not None]
+    low, high = min(known, default=0.0), max([*known, limit if limit is not None else -math.inf])
+    step = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join("·" if score is None else _BLOCKS[round((score - low) * step)] for score in scores)
 
 
 def _reading(prediction: PredictionModel) -> Text:
@@ -167,10 +197,11 @@ def render(report: Report, console: Console, html: str | Path | None = None) -> 
     parts = [
         *_reasons("Speaks for alteration", report.verdict.reasons_for, "+", "bold red"),
         *_reasons("Speaks against", report.verdict.reasons_against, "−", "bold cyan"),
+        *_timeline(report),
         *_regions(report),
         *_container(report),
         *_detectors(report),
-        *_stability(report),
+        *([] if report.timeline else _stability(report)),
         *_not_checked(report),
     ]
     console.print(Group(*parts))

@@ -56,6 +56,11 @@ DECLARED_MEANING = (
     "The level rests on a mark inside the file, not on traces in its pixels: those alone would not reach it. Marks can "
     "be forged or removed, so check who set this one."
 )
+VIDEO_MEANING = (
+    "The calibration of this version is of photographs; how often frames of untouched videos reach a score is not "
+    "known. So nothing was weighed. What stands out below does so within this video only: look at it, and ask for the "
+    "original file."
+)
 UNNAMED = "unnamed picture"
 _ALARMS = ("suspicious", "strong_evidence")
 SEVERITY_SIGNS = {"warning": "▲", "notice": "●", "info": "·"}
@@ -128,6 +133,11 @@ def is_declared(verdict: Verdict) -> bool:
 def meaning(verdict: Verdict) -> str:
     """Return what the verdict means in plain words."""
     return DECLARED_MEANING if is_declared(verdict) else LEVELS[verdict.level].meaning
+
+
+def video_meaning(verdict: Verdict) -> str:
+    """Return what the verdict on a video means, which only a mark inside the file can lift above inconclusive."""
+    return VIDEO_MEANING if verdict.level == "inconclusive" else DECLARED_MEANING
 
 
 def alarm_threshold(verdict: Verdict) -> Threshold | None:

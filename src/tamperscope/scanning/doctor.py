@@ -21,7 +21,7 @@ PARTS = (
     "pydantic",
     "c2pa-python",
 )
-EXTRAS = {"heif": "pillow_heif", "pdf": "pypdfium2"}
+EXTRAS = {"heif": "pillow_heif", "pdf": "pypdfium2", "video": "av"}
 
 
 def checks() -> Iterator[tuple[str, bool, str]]:

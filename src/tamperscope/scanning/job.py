@@ -19,7 +19,7 @@ from tamperscope.report.files import plain_name
 from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.scanning.ledger import Ledger
 from tamperscope.scanning.many import failure, find_files, scan_many
-from tamperscope.scanning.one import Scanner
+from tamperscope.scanning.one import FRAMES, Scanner
 
 STDIN = "-"
 
@@ -38,6 +38,8 @@ class Job:
         json: File, or `-` for standard output; one picture only.
         out: `.jsonl` or `.csv` to append to; files that it holds already are passed over.
         save_maps: Folder for maps.
+        models: Folders of exported networks.
+        frames: How many frames of a video to look at.
     """
 
     paths: Sequence[str]
@@ -49,6 +51,8 @@ class Job:
     json: str = ""
     out: Path | None = None
     save_maps: Path | None = None
+    models: Sequence[Path] = ()
+    frames: int = FRAMES
 
     def run(self) -> int:
         """Scan, write, show; return the exit code.
@@ -58,7 +62,7 @@ class Job:
             UnknownNameError: No detector of that name.
         """
         limits = Limits() if self.max_pixels is None else Limits(max_pixels=self.max_pixels)
-        scanner = Scanner(self.detectors, self.quick, limits=limits)
+        scanner = Scanner(self.detectors, self.quick, limits=limits, models=self.models, frames=self.frames)
         if list(self.paths) == [STDIN]:
             with _told(scanner):
                 row = _from_stdin(scanner)

@@ -8,19 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tamperscope.errors import InputError, TamperscopeError
+from tamperscope.media import video
 from tamperscope.report.schema import ErrorReport, Row
 from tamperscope.scanning.one import Scanner
 
 SUFFIXES = frozenset(
     f".{s}"
     for s in ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "tif", "tiff", "bmp", "gif", "heic", "heif", "avif")
-)
+) | frozenset(video.SUFFIXES)
 
 
 def find_files(paths: Iterable[str], recursive: bool = False) -> list[Path]:
     """Return the files that paths, folders and glob patterns name, in a stable order and each once.
 
-    A file that is named itself is taken whatever its suffix; from folders only the usual picture suffixes are.
+    A file that is named itself is taken whatever its suffix; from folders, only those with the usual suffixes of
+    pictures and videos are.
 
     Raises:
         InputError: A path names nothing.

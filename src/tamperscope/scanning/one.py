@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,18 +18,24 @@ import numpy as np
 import tamperscope
 from tamperscope import media, registry
 from tamperscope.detectors.base import Detector
+from tamperscope.detectors.network import Network
+from tamperscope.errors import InvalidValueError
 from tamperscope.media import Limits, Opened
+from tamperscope.media.footage import is_video
 from tamperscope.report import schema
 from tamperscope.report.fields import quantized
 from tamperscope.report.text import shell_command
 from tamperscope.signal import regions
 from tamperscope.types import Prediction, Region, Sample, UInt8Array
 from tamperscope.verdict import stability
-from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, shipped_card
-from tamperscope.verdict.fusion import Verdict, decide, fuse_maps
+from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Curve, shipped_card
+from tamperscope.verdict.fusion import Reason, Verdict, decide, fuse_maps
 
 QUICK = ("blk", "dq", "ela", "jpeg_ghost", "thumbnail", "zero")
 """Detectors of a quick scan: those that take well under a second a megapixel."""
+
+FRAMES = 16
+"""Frames of a video that are looked at."""
 
 PROBE_SECONDS = 20.0
 """Longest time that the stability probe may be expected to take."""
@@ -49,7 +56,9 @@ class Scanner:
         quick: Run only the `QUICK` ones, and no stability probe.
         probe: Whether to try the verdict on re-deliveries.
         limits: What a file may ask for.
-        card: The calibration.
+        card: The calibration; that of each of the `models` is added to it.
+        models: Folders of exported networks, asked beside the detectors.
+        frames: How many frames of a video to look at.
         tell: Called with the name of each step before it starts.
     """
 
@@ -58,27 +67,49 @@ class Scanner:
     probe: bool = True
     limits: Limits = field(default_factory=Limits)
     card: CalibrationCard = field(default_factory=shipped_card)
+    models: Sequence[str | Path] = ()
+    frames: int = FRAMES
     tell: Callable[[str], None] = lambda step: None
     _loaded: dict[str, Detector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.names = list(dict.fromkeys(self.names)) or (list(QUICK) if self.quick else registry.names())
         self._loaded = {name: registry.load(name) for name in self.names}
+        for folder in self.models:
+            self._add(Network(folder))
+
+    def _add(self, network: Network) -> None:
+        if network.name in (*self._loaded, *registry.names()):
+            raise InvalidValueError(f"'{network.artifact.folder}': '{network.name}' is the name of another detector")
+        self.names = [*self.names, network.name]
+        self._loaded[network.name] = network
+        if network.artifact.card.calibration is not None:
+            curve = Curve.model_validate(network.artifact.card.calibration)
+            self.card = self.card.with_detector(network.name, curve)
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        """The exported networks by name."""
+        return {name: found for name, found in self._loaded.items() if isinstance(found, Network)}
 
     def scan(self, source: Any, name: str = "") -> schema.Report:
-        """Return the report on a path, bytes, PIL image or array.
+        """Return the report on a path, bytes, PIL image or array; on a video, with a timeline.
 
         Raises:
             InputError: The source is no picture that may be opened; the message says why and what to do.
         """
+        if is_video(source):
+            from tamperscope.scanning.video import scan_video
+
+            return scan_video(self, source, name)
         self.tell("opening")
         opened = media.open(source, limits=self.limits, name=name)
-        predictions, maps, seconds = self._predict_all(opened.sample)
+        predictions, maps, seconds = self.predict_all(opened.sample, self.names)
         verdict = decide(predictions, opened.findings, self.card)
         trials = self._probe(opened, predictions, verdict, seconds)
         fused = fuse_maps(maps, verdict.calibrated, self.card)
         report = schema.Report(
-            tool=_tool(),
+            tool=tool(),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             intake=schema.Intake.of(opened.intake),
             picture=_picture(opened.sample),
@@ -86,7 +117,7 @@ class Scanner:
             findings=[schema.FindingModel.of(f) for f in opened.findings],
             predictions=[self._row(p, verdict, seconds[p.detector]) for p in predictions],
             verdict=self._verdict(verdict, fused, trials),
-            reproduce=self._reproduce(opened),
+            reproduce=self.reproduce(opened.intake["name"]),
             limits=LIMITS,
         )
         pictures: dict[str, Any] = dict(maps)
@@ -102,11 +133,26 @@ class Scanner:
             cause = f"{type(error).__name__}: {error}"
             return Prediction(name, sample.size, status="failed", cause=cause)
 
-    def _predict_all(self, sample: Sample) -> tuple[list[Prediction], dict[str, UInt8Array], dict[str, float]]:
-        """Run every detector; heatmaps are quantized at once, so that one float map is in memory at a time."""
+    def detector(self, name: str) -> Detector:
+        """Return one of the detectors."""
+        return self._loaded[name]
+
+    def predict_all(
+        self, sample: Sample, names: Sequence[str], where: str = ""
+    ) -> tuple[list[Prediction], dict[str, UInt8Array], dict[str, float]]:
+        """Run the named detectors; heatmaps are quantized at once, so that one float map is in memory at a time.
+
+        Args:
+            sample: The picture.
+            names: Of the detectors.
+            where: Said before the name of each.
+
+        Returns:
+            Predictions, maps and seconds by detector.
+        """
         predictions, maps, seconds = [], {}, {}
-        for name in self.names:
-            self.tell(name)
+        for name in names:
+            self.tell(where + name)
             start = time.perf_counter()
             prediction = self.predict(name, sample)
             if prediction.heatmap is not None:
@@ -131,12 +177,13 @@ class Scanner:
         name = prediction.detector
         detector, curve = self._loaded[name], self.card.detectors.get(name)
         worth = verdict.calibrated.get(name)
+        population = (curve and curve.population) or self.card.population
         return schema.PredictionModel.of(
             prediction,
-            summary=_first_line(detector),
+            summary=first_line(detector),
             guide=detector.guide,
             family=detector.family,
-            calibrated=None if worth is None else _calibrated(worth, self.card),
+            calibrated=None if worth is None else _calibrated(worth, population),
             counts=bool(curve and curve.counts),
             seconds=seconds,
         )
@@ -152,8 +199,8 @@ class Scanner:
             llr=verdict.llr,
             probability=probability,
             prior=None if probability is None else 0.5,
-            reasons_for=[_reason(r) for r in verdict.reasons_for],
-            reasons_against=[_reason(r) for r in verdict.reasons_against],
+            reasons_for=[reason(r) for r in verdict.reasons_for],
+            reasons_against=[reason(r) for r in verdict.reasons_against],
             thresholds=[
                 schema.Threshold(level=level, population=self.card.population, **dict(self.card.thresholds[level]))
                 for level in LEVELS[1:]
@@ -174,18 +221,35 @@ class Scanner:
             quick = self.quick or not self.probe
             why = "left out by options" if quick else "it would take too long here, or the file is damaged"
             rows.append(schema.NotChecked(what="stability under re-delivery", why=why))
+        weighed = [n for n in self.networks if (curve := self.card.detectors.get(n)) and curve.counts]
+        if weighed:
+            why = f"the rates were measured without {', '.join(weighed)}"
+            rows.append(schema.NotChecked(what="false alarms of this verdict", why=why))
         rows += [schema.NotChecked(what=what, why=why) for what, why in NEVER_CHECKED]
         return rows
 
-    def _reproduce(self, opened: Opened) -> schema.Reproduce:
-        words = ["tamperscope", "scan", opened.intake["name"] or "-"]
+    def reproduce(self, name: str, **more: Any) -> schema.Reproduce:
+        """Return how to scan the file of that name again; `more` are options that only its kind has."""
+        words = ["tamperscope", "scan", name or "-"]
         if self.quick:
             words.append("--quick")
-        if set(self.names) != set(QUICK if self.quick else registry.names()):
-            words += ["--detectors", ",".join(self.names)]
+        own = [name for name in self.names if name not in self.networks]
+        if set(own) != set(QUICK if self.quick else registry.names()):
+            words += ["--detectors", ",".join(own)]
+        for folder in self.models:
+            words += ["--model", str(folder)]
         if self.limits.max_pixels != Limits().max_pixels:
             words += ["--max-pixels", str(self.limits.max_pixels)]
-        options = {"detectors": list(self.names), "quick": self.quick, "max_pixels": self.limits.max_pixels}
+        for option, value in more.items():
+            words += [f"--{option}", str(value)]
+        options: dict[str, Any] = {
+            "detectors": list(self.names),
+            "quick": self.quick,
+            "max_pixels": self.limits.max_pixels,
+            **more,
+        }
+        if self.networks:
+            options["models"] = {name: network.artifact.sha256 for name, network in self.networks.items()}
         return schema.Reproduce(command=shell_command(words), options=options)
 
 
@@ -202,8 +266,10 @@ def scan(
     quick: bool = False,
     limits: Limits | None = None,
     name: str = "",
+    models: Sequence[str | Path] = (),
+    frames: int = FRAMES,
 ) -> schema.Report:
-    """Scan one picture and return the report: verdict, map, reasons, container facts.
+    """Scan one picture or video and return the report: verdict, map, reasons, container facts.
 
     Args:
         source: Path, bytes, PIL image, or (H, W[, 3 or 4]) array.
@@ -211,12 +277,14 @@ def scan(
         quick: Run only the fast ones, and no stability probe.
         limits: What a file may ask for (pixels, memory, time).
         name: Shown in the report for sources without a file name.
+        models: Folders of exported networks, asked beside the detectors.
+        frames: How many frames of a video to look at; `report.timeline` tells of each.
 
     Raises:
-        InputError: The source is no picture that may be opened; the message says why and what to do.
+        InputError: The source is no picture that may be opened, or a model no exported network; the message says why.
         UnknownNameError: No detector of that name; the nearest one is offered.
     """
-    return Scanner(detectors, quick, limits=limits or Limits()).scan(source, name)
+    return Scanner(detectors, quick, limits=limits or Limits(), models=models, frames=frames).scan(source, name)
 
 
 def headline(verdict: Verdict, found: Sequence[Region]) -> str:
@@ -234,21 +302,24 @@ def headline(verdict: Verdict, found: Sequence[Region]) -> str:
     }[verdict.level]
 
 
-def _first_line(detector: Detector) -> str:
+def first_line(detector: Detector) -> str:
+    """Return what a detector looks for, in one sentence."""
     return (sys.modules[type(detector).__module__].__doc__ or "").partition("\n")[0].strip()
 
 
-def _calibrated(worth: Calibrated, card: CalibrationCard) -> schema.Calibrated:
+def _calibrated(worth: Calibrated, population: str) -> schema.Calibrated:
     return schema.Calibrated(
-        llr=worth.llr, probability=worth.probability, low=worth.low, high=worth.high, population=card.population
+        llr=worth.llr, probability=worth.probability, low=worth.low, high=worth.high, population=population
     )
 
 
-def _reason(reason: Any) -> schema.Reason:
-    return schema.Reason(text=reason.text, weight=reason.weight, origin=reason.origin)
+def reason(found: Reason) -> schema.Reason:
+    """Return the model of a verdict's reason."""
+    return schema.Reason(text=found.text, weight=found.weight, origin=found.origin)
 
 
-def _tool() -> schema.Tool:
+def tool() -> schema.Tool:
+    """Return the versions of this software."""
     return schema.Tool(
         version=tamperscope.__version__,
         python=platform.python_version(),
