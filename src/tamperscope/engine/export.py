@@ -89,11 +89,11 @@ def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
         source=about.source,
         departures=about.departures,
         licence=wish.licence,
-        network=recipe.network.model_dump(mode="json"),
+        network=_shareable(recipe.network.model_dump(mode="json")),
         parameters=parameters(network),
         input=asked,
         outputs=names,
-        training=stated,
+        training=_shareable(stated),
     )
     weights = save({key: value.contiguous().clone() for key, value in network.state_dict().items()})
     plain = write_artifact(out, card, graph, weights)
@@ -101,6 +101,17 @@ def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
     worth = _calibrated(plain, data, recipe.seed)
     measured = _measured(plain, worth["threshold"], data, wish, recipe.seed)
     return write_artifact(out, card.model_copy(update={**worth, "parity": same, "measured": measured}), graph, weights)
+
+
+def _shareable(value: Any) -> Any:
+    """Return a card whose paths of this machine are cut to their last two parts, for artifacts go to others."""
+    if isinstance(value, dict):
+        return {key: _shareable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shareable(inner) for inner in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        return "/".join(Path(value).parts[-2:])
+    return value
 
 
 def _input(network: Network, recipe: Recipe, wish: Wish) -> Input:
