@@ -184,71 +184,84 @@ def measure(args: argparse.Namespace) -> None:
 
 def _rows(
     ask: Callable[[Sample], Prediction], pictures: Manifest, entries: list[manifests.Entry], label: str
-) -> list[dict[str, Any]]:
+) -> list[list[float | None]]:
+    """Return number of the group, label, score, and of a forged picture pixel F1 and AUC, for each picture."""
     rows = []
+    groups = {name: i for i, name in enumerate(dict.fromkeys(e.source_group for e in entries))}
     for entry in track(entries, label):
         sample = pictures.open(entry)
         answer = ask(sample)
-        row: dict[str, Any] = {"group": entry.source_group, "label": sample.label, "score": answer.score}
+        row: list[float | None] = [groups[entry.source_group], sample.label, round(answer.score, 5), None, None]
         if sample.mask is not None and sample.mask.any():
-            row |= pixel.measure(answer.heatmap, sample.mask, ("f1", "auc"))
+            found = pixel.measure(answer.heatmap, sample.mask, ("f1", "auc"))
+            row[3:] = [round(found[name], 4) for name in ("f1", "auc")]
         rows.append(row)
     return rows
 
 
 def table(args: argparse.Namespace) -> None:
+    """Write OUT.md, OUT.json, and OUT_rows.json, which a later call with other runs goes on with."""
     measure(args)
-    costs = json.loads((args.work / "speed.json").read_text())
-    found: dict[str, Any] = {}
-    for path in sorted((args.work / "answers").glob("*.json")):
-        name, _, seed = path.stem.rpartition("-")
-        found.setdefault(name, {})[seed] = json.loads(path.read_text())
-    result = {name: {key: _summary([a[key] for a in seeds.values()]) for key in SETS} for name, seeds in found.items()}
-    write_atomic(args.out.with_suffix(".json"), json.dumps({"measured": result, "cost": costs}, indent=1).encode())
-    write_atomic(args.out.with_suffix(".md"), _page(result, costs, found).encode())
+    kept = args.out.with_name(f"{args.out.name}_rows.json")
+    known: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {"cost": {}, "runs": {}}
+    cost = args.work / "speed.json"
+    if cost.is_file():
+        known["cost"] |= json.loads(cost.read_text())
+    known["runs"] |= {p.stem: json.loads(p.read_text()) for p in sorted((args.work / "answers").glob("*.json"))}
+    found: dict[str, list[Any]] = {}
+    for run in sorted(known["runs"]):
+        found.setdefault(run.rpartition("-")[0], []).append(known["runs"][run])
+    result = {name: {key: _summary([a[key] for a in seeds]) for key in SETS} for name, seeds in found.items()}
+    write_atomic(kept, (json.dumps(known) + "\n").encode())
+    held = {"measured": result, "cost": known["cost"]}
+    write_atomic(args.out.with_suffix(".json"), (json.dumps(held, indent=1) + "\n").encode())
+    write_atomic(args.out.with_suffix(".md"), _page(result, known["cost"]).encode())
 
 
-def _summary(answers: list[list[dict[str, Any]]]) -> dict[str, Any]:
+def _summary(answers: list[list[list[float]]]) -> dict[str, Any]:
     """Return each metric: mean over seeds with a bootstrap by group, and the seeds' own values."""
     first = answers[0]
-    forged = [i for i, row in enumerate(first) if "f1" in row]
-    groups = [first[i]["group"] for i in forged]
-    summary: dict[str, Any] = {"forged": len(forged), "pristine": sum(row["label"] == 0 for row in first)}
-    for name in ("f1", "auc"):
-        rows = np.array([[rows[i][name] for rows in answers] for i in forged])
+    forged = [i for i, row in enumerate(first) if row[3] is not None]
+    groups = [str(first[i][0]) for i in forged]
+    labels = np.array([bool(row[1]) for row in first])
+    summary: dict[str, Any] = {"forged": len(forged), "pristine": int((~labels).sum())}
+    for name, column in (("pixel_f1", 3), ("pixel_auc", 4)):
+        rows = np.array([[rows[i][column] for rows in answers] for i in forged])
         whole = intervals.bootstrap(rows.mean(1), groups)
-        summary[f"pixel_{name}"] = {"mean": str(whole), "seeds": [round(float(v), 4) for v in rows.mean(0)]}
-    labels = np.array([bool(row["label"]) for row in first])
-    aucs = [ranking.auc(np.array([row["score"] for row in rows]), labels) for rows in answers]
+        summary[name] = {"mean": str(whole), "seeds": [round(float(v), 4) for v in rows.mean(0)]}
+    aucs = [ranking.auc(np.array([row[2] for row in rows]), labels) for rows in answers]
     summary["image_auc"] = {"mean": f"{np.mean(aucs):.3f}", "seeds": [round(float(v), 4) for v in aucs]}
     return summary
 
 
-def _page(result: dict[str, Any], costs: dict[str, Any], found: dict[str, Any]) -> str:
+def _page(result: dict[str, Any], costs: dict[str, Any]) -> str:
     order = sorted(result, key=lambda name: -np.mean(result[name]["held"]["pixel_auc"]["seeds"]))
-    head = "| system | parameters | MMAC | images/s | " + " | ".join(f"{SETS[key]}: {m}" for key in SETS for m in SHOWN)
-    lines = [head + " |", "|---" * (4 + len(SETS) * len(SHOWN)) + "|"]
+    shown = [(key, metric) for key in SETS for metric in SHOWN]
+    head = ["system", "seeds", "parameters", "MMAC", "images/s", *(f"{SETS[key]}: {metric}" for key, metric in shown)]
+    lines = [head, ["---"] * len(head)]
     for name in order:
-        cost = costs.get(name)
-        cells = [f"{cost['parameters'] / 1e6:.2f} M", f"{cost['mmacs']:.0f}", f"{cost['images_per_second']:.0f}"]
+        cost = costs.get(name, {})
+        size = ["–"] * 3
+        if cost:
+            size = [f"{cost['parameters'] / 1e6:.2f} M", f"{cost['mmacs']:.0f}", f"{cost['images_per_second']:.0f}"]
         numbers = []
-        for key in SETS:
-            for metric in SHOWN:
-                held = result[name][key][metric]
-                least, most = min(held["seeds"]), max(held["seeds"])
-                numbers.append(held["mean"] if least == most else f"{held['mean']}; {least:.3f}–{most:.3f}")
-        lines.append(f"| {name} | " + " | ".join((cells if cost else ["–"] * 3) + numbers) + " |")
+        for key, metric in shown:
+            held = result[name][key][metric]
+            least, most = min(held["seeds"]), max(held["seeds"])
+            numbers.append(held["mean"] if least == most else f"{held['mean']}; {least:.3f}–{most:.3f}")
+        seeds = str(len(result[name]["held"]["image_auc"]["seeds"]))
+        lines.append([name, seeds, *size, *numbers])
     one = result[order[0]]
     counts = "; ".join(f"{SETS[key]}: {one[key]['forged']} forged, {one[key]['pristine']} pristine" for key in SETS)
-    return TEXT.format(counts=counts, seeds=max(len(s) for s in found.values()), table="\n".join(lines))
+    return TEXT.format(counts=counts, table="\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 SETS = {"held": "held-out forgeries", "casia": "CASIA v1"}
 SHOWN = ("pixel_f1", "pixel_auc", "image_auc")
 TEXT = f"""# All systems on one budget
 
-{{seeds}} seeds of every system at its tiny size, each trained on the same {FORGERIES["train"]} `casia_like` forgeries
-with their twins: {STEPS} steps of {BATCH} windows of {SIDE} pixels, AdamW, rate {RATE}, the same windows in the same
+Every system at its tiny size, each seed trained on the same {FORGERIES["train"]} `casia_like` forgeries with their
+twins: {STEPS} steps of {BATCH} windows of {SIDE} pixels, AdamW, rate {RATE}, the same windows in the same
 order. The last network counts; nothing was chosen. Groups of source pictures are in one part only. {{counts}}. Pixel
 metrics are means over forged pictures at their own resolution (F1 at the fixed threshold 0.5); image AUC is of the
 scores. In brackets: 95 % bootstrap by group of the mean over seeds; then the least and the most of the seeds. Images a
