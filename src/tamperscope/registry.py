@@ -1,4 +1,4 @@
-"""Find, list and load detectors by name; a detector's name is its file name."""
+"""Find, list and load detectors by name: that of a file, or for an exported network its folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from tamperscope.errors import InvalidValueError, unknown_name
+from tamperscope.inference.artifact import CARD
 
 GROUP = _PACKAGE = "tamperscope.detectors"
 _FOLDER = Path(__file__).parent / "detectors"
@@ -56,6 +57,11 @@ def entries() -> list[Entry]:
     return [found[n] for n in sorted(found)]
 
 
+def is_network(name: str | Path) -> bool:
+    """Return whether a name is the folder of an exported network."""
+    return Path(name, CARD).is_file()
+
+
 def _is_detector(thing: Any) -> bool:
     from tamperscope.detectors.base import Detector
 
@@ -64,7 +70,7 @@ def _is_detector(thing: Any) -> bool:
 
 
 def _detector_class(name: str) -> Any:
-    if name in _builtin_names():
+    if name in (*_builtin_names(), "network"):
         module = importlib.import_module(f"{_PACKAGE}.{name}")
         classes = [c for c in vars(module).values() if _is_detector(c) and c.__module__ == module.__name__]
         if len(classes) != 1:
@@ -79,11 +85,14 @@ def _detector_class(name: str) -> Any:
 
 
 def load(name: str, **options: Any) -> Any:
-    """Return the detector called `name`, built with `options`.
+    """Return the detector called `name`, built with `options`; a folder names the exported network in it.
 
     Raises:
+        InputError: The folder's files are not those of the network that its card tells of.
         UnknownNameError: No detector or no option of that name; the nearest one is offered.
     """
+    if is_network(name):
+        return _detector_class("network")(name, **options)
     cls = _detector_class(name)
     known = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
     known = [] if cls.__init__ is object.__init__ else known

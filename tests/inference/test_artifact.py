@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tamperscope.errors import InputError
+from tamperscope import registry
+from tamperscope.errors import InputError, UnknownNameError
 from tamperscope.inference.artifact import Artifact, Card, Input, open_artifact, write_artifact
 from tamperscope.types import Sample
 
@@ -143,3 +144,13 @@ def test_a_graph_gives_what_its_card_says(tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path, card(outputs=("mask", "confidence")), graph(), b"")
     with pytest.raises(InputError, match="expected inputs and outputs"):
         artifact.predictor()(Sample(np.zeros((8, 8, 3), np.uint8)))
+
+
+def test_the_registry_loads_a_folder_as_a_detector(tmp_path: Path, rng: np.random.Generator) -> None:
+    artifact = made(tmp_path / "one")
+    sample = Sample(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8))
+    found = registry.load(str(tmp_path / "one")).predict(sample)
+    assert (found.detector, found.status) == ("grey", "ok")
+    np.testing.assert_array_equal(found.heatmap, artifact.predictor()(sample).heatmap)
+    with pytest.raises(UnknownNameError):
+        registry.load(str(tmp_path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -20,14 +19,6 @@ NAMES = catalog.names()
 SIZES = ((64, 64), (96, 160), (160, 96))
 STEPS = 6
 every = pytest.mark.parametrize("name", NAMES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def batch(net: Network, size: tuple[int, int] = (64, 64), forged: str = "part", count: int = 3) -> dict[str, Any]:

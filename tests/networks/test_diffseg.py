@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -18,14 +18,6 @@ SIDE = 64
 # What the last steps of a decoder do; class 0 is no editor.
 EDITORS = (("nearest", 0.0, 0), ("bilinear", 0.0, 0), ("transposed", 0.08, 3))
 CLASSES = len(EDITORS) + 1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def picture(rng: np.random.Generator) -> np.ndarray:

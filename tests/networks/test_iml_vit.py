@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +22,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import noise_worlds  # noqa: E402
 
 SMALL = {"width": 48, "heads": 2, "depth": 4, "wide": (1, 3), "pyramid": 24}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small(seed: int = 1, **settings: object) -> ImlVit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,6 @@ from tamperscope.ops.forge import shapes  # noqa: E402
 
 SIDE = 64
 KINDS = ("texture", "recolour", "none")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def scene(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:

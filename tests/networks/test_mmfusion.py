@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,14 +20,6 @@ from tamperscope.networks.base import parameters
 from tamperscope.nn import residuals
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "complementarity.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def pictures(count: int = 2, height: int = 64, width: int = 96, seed: int = 1) -> Tensor:

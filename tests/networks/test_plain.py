@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ from tamperscope.nn.plain import Factors, Score  # noqa: E402
 SIDE = 64
 NAMES = ("unet", "segformer", "convnext")
 every = pytest.mark.parametrize("name", NAMES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def noise(rng: np.random.Generator, smooth: bool) -> np.ndarray:

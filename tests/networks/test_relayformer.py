@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +25,6 @@ import noise_worlds  # noqa: E402
 
 # Tiles of 32 pixels that share nothing, and no decoder that looks about: only relay tokens can carry word.
 APART = {"patch": 8, "tile": 4, "overlap": 0, "width": 48, "heads": 2, "depth": 4, "decoder": None, "factor": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small(seed: int = 1, **settings: object) -> RelayFormer:

@@ -44,14 +44,6 @@ def batch(count: int, seed: int, without: str = "") -> dict[str, torch.Tensor]:
     return stacked | ({without: torch.zeros_like(stacked[without])} if without else {})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # type: ignore[no-untyped-def]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def trained(without: str = "", steps: int = 90) -> topnet.TopNet:
     torch.manual_seed(0)
     net = topnet.TopNet(SIDE, dim=32, layers=2)

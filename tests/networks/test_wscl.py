@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -18,14 +18,6 @@ from tamperscope.ops.forge import shapes  # noqa: E402
 SIDE = 96
 OWN, FOREIGN = (0.5, 1.0), 6.0
 NOISE_STREAMS = ("srm", "bayar")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def field(rng: np.random.Generator, side: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -107,14 +107,6 @@ def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
     for name, parts in zip(autoencoders.TAEF2_FILES, (ENCODER, DECODER), strict=True):
         save_file(described(parts, rng), tmp_path / name)
     return tmp_path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_taef2_computes_what_is_described(folder: Path, rng: np.random.Generator) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -107,14 +106,6 @@ def test_mbconv_adds_to_what_it_is_given() -> None:
     # 6 times as wide, and a fourth of the channels in the squeeze.
     assert block.widen[0][0].weight.shape == (48, 8, 1, 1)
     assert block.gate[1].weight.shape == (2, 48, 1, 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # Coefficients.

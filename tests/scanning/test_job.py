@@ -147,6 +147,17 @@ def test_patterns_and_order(folder: Path) -> None:
         find_files([str(folder / "*.xyz")])
 
 
+def test_rows_of_another_network_of_the_same_name_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    row = Scanner(["ela"]).scan(folder / "a.jpg")
+    row.reproduce.options["models"] = {"mine": "one"}
+    Ledger(out, ["ela"], {"mine": "one"}).add(row)
+    assert len(Ledger(out, ["ela"], {"mine": "one"}).done) == 1
+    for models in ({"mine": "another"}, {}):
+        with pytest.raises(InputError, match="networks"):
+            Ledger(out, ["ela"], models)
+
+
 def test_ledger_refuses_other_suffixes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.jsonl or \.csv"):
         Ledger(tmp_path / "rows.xlsx", Scanner(["ela"]).names)

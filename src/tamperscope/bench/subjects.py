@@ -23,9 +23,8 @@ from tamperscope import registry
 from tamperscope.bench import baselines
 from tamperscope.data.manifest import Entry
 from tamperscope.detectors.base import Detector
-from tamperscope.detectors.network import Network
 from tamperscope.errors import InputError, unknown_name
-from tamperscope.inference.artifact import CARD, open_artifact
+from tamperscope.inference.artifact import open_artifact
 from tamperscope.report.fields import quantized
 from tamperscope.types import Prediction, Sample
 from tamperscope.verdict.card import Calibrated, Level, shipped_card
@@ -46,18 +45,9 @@ def resolve(names: Sequence[str]) -> list[str]:
     """
     known = [*registry.names(), FUSED, *baselines.MAPS]
     for name in names:
-        if name not in known and not _is_network(name):
+        if name not in known and not registry.is_network(name):
             raise unknown_name("detector", name, known)
     return list(dict.fromkeys([*(names or [*registry.names(), FUSED]), "ela", *baselines.MAPS]))
-
-
-def _is_network(name: str) -> bool:
-    return Path(name, CARD).is_file()
-
-
-def _load(name: str) -> Detector:
-    found: Detector = Network(name) if _is_network(name) else registry.load(name)
-    return found
 
 
 class Panel:
@@ -72,9 +62,9 @@ class Panel:
         """
         self.names = list(names)
         self._folder = folder
-        wanted = registry.names() if FUSED in self.names else [n for n in self.names if n in registry.names()]
-        self._detectors: dict[str, Detector] = {n: _load(n) for n in wanted}
-        self._networks: dict[str, Detector] = {n: _load(n) for n in self.names if _is_network(n)}
+        self._fusable = registry.names() if FUSED in self.names else []
+        own = [n for n in self.names if n in registry.names() or registry.is_network(n)]
+        self._detectors: dict[str, Detector] = {n: registry.load(n) for n in dict.fromkeys([*self._fusable, *own])}
 
     def predict(self, sample: Sample) -> Iterator[Prediction]:
         """Yield the predictions of all subjects in order; one that raises becomes a `failed` prediction."""
@@ -97,14 +87,14 @@ class Panel:
     def _ask(self, name: str, sample: Sample) -> Prediction:
         if self._folder is not None and name == self._folder.name:
             return self._folder.predict(sample)
-        if name in self._networks:
-            return replace(self._networks[name].predict(sample), detector=name)
-        return baselines.predict(name, sample) if name in baselines.MAPS else self._detectors[name].predict(sample)
+        if name in baselines.MAPS:
+            return baselines.predict(name, sample)
+        return replace(self._detectors[name].predict(sample), detector=name)
 
     def _fused(self, sample: Sample, found: dict[str, Prediction]) -> Prediction:
         """Weigh all detectors as a scan does."""
         card = shipped_card()
-        predictions = [self._one(name, sample, found) for name in self._detectors]
+        predictions = [self._one(name, sample, found) for name in self._fusable]
         verdict = decide(predictions, [], card)
         maps = {p.detector: quantized(p.detector, p.heatmap, sample.size) for p in predictions if p.heatmap is not None}
         return Prediction(FUSED, sample.size, verdict.llr, fuse_maps(maps, verdict.calibrated, card))
@@ -210,9 +200,9 @@ def fingerprint(name: str) -> str:
         path = _PACKAGE / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             state.update(file.read_bytes())
-    one = name in registry.names() or _is_network(name)
+    one = name in registry.names() or registry.is_network(name)
     for own in registry.names() if name == FUSED else [name] if one else []:
-        detector = _load(own)
+        detector = registry.load(own)
         state.update(Path(inspect.getfile(type(detector))).read_bytes())
         state.update(str(getattr(detector, "fingerprint", "")).encode())
     if name == FUSED:
@@ -230,7 +220,7 @@ def about(name: str) -> str:
         baselines.CENTRE_BLOB: "A Gaussian at the middle: looks at nothing.",
         baselines.TABLE_LOOKUP: "Looks up the quantization table alone, learnt on other sources of the same set.",
     }
-    if _is_network(name):
+    if registry.is_network(name):
         return open_artifact(name).card.title
     return lines.get(name, "Saved predictions of another tool.")
 

@@ -11,7 +11,7 @@ from tamperscope.errors import unknown_name
 from tamperscope.networks.base import About, Network, Size
 
 # What is no localization system.
-_OTHERS = {"base", "catalog", "topnet"}
+_OTHERS = {"base", "catalog", "plain", "topnet"}
 
 
 def names() -> list[str]:

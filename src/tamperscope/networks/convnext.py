@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tamperscope.errors import unknown_name
-from tamperscope.networks.base import About, Network, Size
+from tamperscope.networks.base import About, Size
+from tamperscope.networks.plain import Plain
 from tamperscope.nn import backbones
 from tamperscope.nn.heads import Fpn, resized
-from tamperscope.nn.plain import Factors, Score
-from tamperscope.nn.stems import Stem
 
 ABOUT = About(
     title="ConvNeXt",
@@ -32,7 +31,7 @@ ABOUT = About(
 )
 
 
-class Convnext(Network):
+class Convnext(Plain):
     """ConvNeXt, a pyramid of its maps, and one logit a pixel at a fourth of the picture's resolution, enlarged.
 
     It differs from the published network as `ABOUT.departures` tells.
@@ -53,8 +52,6 @@ class Convnext(Network):
         UnknownNameError: A name is not known.
     """
 
-    any_size = True
-
     def __init__(
         self,
         backbone: str = "s",
@@ -67,11 +64,9 @@ class Convnext(Network):
         weights: str | Path | None = None,
         extra: backbones.Extra = "kaiming",
     ) -> None:
-        super().__init__()
+        super().__init__(stem, bce, dice, score)
         if head not in ("fpn", "uper"):
             raise unknown_name("head", head, ["fpn", "uper"])
-        self.factors = Factors(bce, dice, score or 0.0)
-        self.stem = Stem(stem)
         self.backbone = backbones.build("convnext", backbone, self.stem.channels, weights, extra)
         channels = self.backbone.channels
         self.contexts = Contexts(channels[-1]) if head == "uper" else nn.Identity()
@@ -80,19 +75,13 @@ class Convnext(Network):
             nn.Conv2d(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
         self.last = nn.Conv2d(width, 1, 1)
-        self.score = None if score is None else Score()
 
     def forward(self, image: Tensor, **needs: Any) -> dict[str, Tensor]:
         """Return the logits `mask` (B, 1, H, W) and `score` (B,) of pictures (B, 3, H, W) in [0, 1]."""
         maps = self.backbone(self.stem(image))
         maps = self.pyramid([*maps[:-1], self.contexts(maps[-1])])
         coarse = self.last(self.fuse(torch.cat([resized(x, maps[0].shape[-2:]) for x in maps], 1)))
-        outputs = {"mask": resized(coarse, image.shape[-2:])}
-        return outputs if self.score is None else outputs | {"score": self.score(coarse)}
-
-    def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """Return the weighted terms `bce`, `dice` and `score`."""
-        return self.factors.loss(outputs, batch)
+        return self.answered(coarse, image)
 
 
 class Contexts(nn.Module):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from tamperscope.networks.base import About, Network, Size
+from tamperscope.networks.base import About, Size
+from tamperscope.networks.plain import Plain
 from tamperscope.nn import backbones
-from tamperscope.nn.heads import AllMlp, resized
-from tamperscope.nn.plain import Factors, Score
-from tamperscope.nn.stems import Stem
+from tamperscope.nn.heads import AllMlp
 
 ABOUT = About(
     title="SegFormer",
@@ -27,7 +26,7 @@ ABOUT = About(
 )
 
 
-class Segformer(Network):
+class Segformer(Plain):
     """MiT and the all-MLP head; the map has a fourth of the picture's resolution, and is enlarged.
 
     It differs from the published network as `ABOUT.departures` tells.
@@ -47,8 +46,6 @@ class Segformer(Network):
         UnknownNameError: A name is not known.
     """
 
-    any_size = True
-
     def __init__(
         self,
         backbone: str = "b3",
@@ -60,22 +57,14 @@ class Segformer(Network):
         weights: str | Path | None = None,
         extra: backbones.Extra = "kaiming",
     ) -> None:
-        super().__init__()
-        self.factors = Factors(bce, dice, score or 0.0)
-        self.stem = Stem(stem)
+        super().__init__(stem, bce, dice, score)
         self.backbone = backbones.build("mit", backbone, self.stem.channels, weights, extra)
         self.head = AllMlp(self.backbone.channels, width)
-        self.score = None if score is None else Score()
 
     def forward(self, image: Tensor, **needs: Any) -> dict[str, Tensor]:
         """Return the logits `mask` (B, 1, H, W) and `score` (B,) of pictures (B, 3, H, W) in [0, 1]."""
         coarse = self.head(self.backbone(self.stem(image)))
-        outputs = {"mask": resized(coarse, image.shape[-2:])}
-        return outputs if self.score is None else outputs | {"score": self.score(coarse)}
-
-    def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """Return the weighted terms `bce`, `dice` and `score`."""
-        return self.factors.loss(outputs, batch)
+        return self.answered(coarse, image)
 
 
 def build(size: Size = "tiny", **settings: Any) -> Segformer:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError
-from tamperscope.networks.base import About, Network, Size
-from tamperscope.nn.plain import Factors, Score, double
-from tamperscope.nn.stems import Stem
+from tamperscope.networks.base import About, Size
+from tamperscope.networks.plain import Plain
+from tamperscope.nn.plain import double
 
 ABOUT = About(
     title="U-Net",
@@ -26,7 +26,7 @@ ABOUT = About(
 )
 
 
-class Unet(Network):
+class Unet(Plain):
     """Contract, expand, and take every resolution of the way down along the way up.
 
     It differs from the published network as `ABOUT.departures` tells.
@@ -44,8 +44,6 @@ class Unet(Network):
         UnknownNameError: A map of the stem is not known.
     """
 
-    any_size = True
-
     def __init__(
         self,
         width: int = 64,
@@ -55,19 +53,16 @@ class Unet(Network):
         dice: float = 1.0,
         score: float | None = 0.2,
     ) -> None:
-        super().__init__()
+        super().__init__(stem, bce, dice, score)
         if width < 1 or halvings < 1:
             raise InvalidValueError(f"unet: expected a width and halvings of at least 1, found {width}, {halvings}")
         self.multiple = 2**halvings
-        self.factors = Factors(bce, dice, score or 0.0)
-        self.stem = Stem(stem)
         widths = [width * 2**i for i in range(halvings + 1)]
         self.down = nn.ModuleList(double(i, o) for i, o in zip([self.stem.channels, *widths], widths, strict=False))
         self.halve = nn.MaxPool2d(2)
         self.grow = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in widths[-2::-1])
         self.up = nn.ModuleList(double(2 * w, w) for w in widths[-2::-1])
         self.last = nn.Conv2d(width, 1, 1)
-        self.score = None if score is None else Score()
 
     def forward(self, image: Tensor, **needs: Any) -> dict[str, Tensor]:
         """Return the logits `mask` (B, 1, H, W) and `score` (B,) of pictures (B, 3, H, W) in [0, 1]."""
@@ -78,12 +73,7 @@ class Unet(Network):
             passed.append(x)
         for grow, layer, beside in zip(self.grow, self.up, passed[-2::-1], strict=True):
             x = layer(torch.cat([beside, grow(x)], 1))
-        mask = self.last(x)
-        return {"mask": mask} if self.score is None else {"mask": mask, "score": self.score(mask)}
-
-    def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """Return the weighted terms `bce`, `dice` and `score`."""
-        return self.factors.loss(outputs, batch)
+        return self.answered(self.last(x), image)
 
 
 def build(size: Size = "tiny", **settings: Any) -> Unet:

@@ -97,7 +97,7 @@ class Job:
     def _many(self, files: list[Path], scanner: Scanner) -> int:
         if self.json:
             raise InputError("--json takes one picture; for many use --out FILE.jsonl")
-        ledger = Ledger(self.out, scanner.names) if self.out else None
+        ledger = Ledger(self.out, scanner.names, scanner.models_sha256) if self.out else None
         seen: list[Row] = []
         for row in self._progress(files, scanner, ledger):
             if isinstance(row, Report):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tamperscope.errors import InputError
 from tamperscope.report import tables
@@ -23,17 +24,18 @@ class Ledger:
     file is opened again. Rows are known by file name and SHA-256; `done` holds those, `worst` the highest exit code.
     """
 
-    def __init__(self, path: Path, detectors: Sequence[str]) -> None:
+    def __init__(self, path: Path, detectors: Sequence[str], models: Mapping[str, str] | None = None) -> None:
         """Open or create the file.
 
         Args:
             path: Ends in `.jsonl` or `.csv`.
             detectors: Detectors of this run, which those of an earlier run must equal.
+            models: SHA-256 of the exported networks among them; a `.csv` holds none and cannot tell.
 
         Raises:
             InputError: Another suffix, or rows that another kind of run wrote.
         """
-        self.path, self.detectors = path, sorted(detectors)
+        self.path, self.detectors, self.models = path, sorted(detectors), dict(models or {})
         self._csv = path.suffix.lower() == ".csv"
         if not self._csv and path.suffix.lower() != ".jsonl":
             raise InputError(f"--out: expected a file that ends in .jsonl or .csv, found '{path.name}'")
@@ -47,10 +49,13 @@ class Ledger:
     def _read_jsonl(self, text: str) -> set[Key]:
         rows = tables.from_jsonl(text)
         for row in rows:
-            if isinstance(row, Report) and sorted(row.reproduce.options.get("detectors", [])) != self.detectors:
+            if isinstance(row, Report) and not self._like(row.reproduce.options):
                 raise self._other_run()
             self.worst = max(self.worst, row.exit_code)
         return {self.key(r.intake.name, r.intake.sha256) if isinstance(r, Report) else _error_key(r) for r in rows}
+
+    def _like(self, options: Mapping[str, Any]) -> bool:
+        return sorted(options.get("detectors", [])) == self.detectors and options.get("models", {}) == self.models
 
     def _read_csv(self, text: str) -> set[Key]:
         if text and not text.startswith(tables.csv_header(self.detectors)):
@@ -61,7 +66,8 @@ class Ledger:
 
     def _other_run(self) -> InputError:
         return InputError(
-            f"'{self.path.name}' holds rows of a scan with other detectors; name another file with --out, or delete it"
+            f"'{self.path.name}' holds rows of a scan with other detectors or networks; name another file with --out, "
+            "or delete it"
         )
 
     def key(self, name: str, sha256: str | None) -> Key:

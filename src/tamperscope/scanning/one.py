@@ -92,6 +92,11 @@ class Scanner:
         """The exported networks by name."""
         return {name: found for name, found in self._loaded.items() if isinstance(found, Network)}
 
+    @property
+    def models_sha256(self) -> dict[str, str]:
+        """What the answers of each exported network follow from."""
+        return {name: network.artifact.sha256 for name, network in self.networks.items()}
+
     def scan(self, source: Any, name: str = "") -> schema.Report:
         """Return the report on a path, bytes, PIL image or array; on a video, with a timeline.
 
@@ -249,7 +254,7 @@ class Scanner:
             **more,
         }
         if self.networks:
-            options["models"] = {name: network.artifact.sha256 for name, network in self.networks.items()}
+            options["models"] = self.models_sha256
         return schema.Reproduce(command=shell_command(words), options=options)
 
 
