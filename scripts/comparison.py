@@ -36,6 +36,7 @@ from tamperscope.engine.train import train
 from tamperscope.files import write_atomic
 from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge as make
+from tamperscope.geometry import PIECE, PIECES
 from tamperscope.metrics import intervals, pixel, ranking
 from tamperscope.networks import catalog
 from tamperscope.networks.base import parameters
@@ -165,6 +166,7 @@ def _drawn(side: int) -> dict[str, torch.Tensor]:
         "label": mask.amax((1, 2, 3)).long(),
         "classes": mask[:, 0].long(),
         "qtables": torch.ones(BATCH, 2, 8, 8),
+        "mosaic": torch.rand(BATCH, 3, PIECES * PIECE, PIECES * PIECE, generator=generator),
     }
 
 

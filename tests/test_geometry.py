@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamperscope.errors import InvalidValueError
-from tamperscope.geometry import Fit
+from tamperscope.geometry import PIECE, PIECES, Fit, mosaic
 
 SIZES = st.tuples(st.integers(1, 150), st.integers(1, 150))
 
@@ -35,6 +35,39 @@ def test_tiles_cover_and_merge_back_exactly(size: tuple[int, int], side: int, da
 def test_neighbouring_tiles_share_at_least_the_overlap(size: tuple[int, int], side: int, overlap: int) -> None:
     xs = sorted({box[0] for box in Fit("tile", side, overlap).plan(size).boxes})
     assert all(b - a <= side - overlap for a, b in itertools.pairwise(xs))
+
+
+@settings(deadline=None, max_examples=60)
+@given(SIZES, st.integers(24, 64), st.integers(0, 16))
+def test_tiles_on_a_grid_cover_all_and_share_the_overlap(size: tuple[int, int], side: int, overlap: int) -> None:
+    plan = Fit("tile", side, overlap, 8).plan(size)
+    picture = np.random.default_rng(0).random(size, dtype=np.float32)
+    np.testing.assert_allclose(plan.invert(plan.apply(picture)), picture, atol=1e-5)
+    assert all(start % 8 == 0 for box in plan.boxes for start in box[:2])
+    for axis in (0, 1):
+        starts = sorted({box[axis] for box in plan.boxes})
+        assert all(b - a <= side - overlap for a, b in itertools.pairwise(starts))
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES)
+def test_a_mosaic_has_pieces_of_the_picture_on_its_grid_in_order(size: tuple[int, int]) -> None:
+    places = np.arange(size[0] * size[1], dtype=np.int64).reshape(*size, 1)
+    found = mosaic(places)
+    assert found.shape == (PIECES * PIECE, PIECES * PIECE, 1)
+    if min(size) < PIECE:
+        return
+    corners = found[::PIECE, ::PIECE, 0]
+    rows, columns = np.unravel_index(corners, size)
+    assert (rows % 8 == 0).all()
+    assert (columns % 8 == 0).all()
+    assert (np.diff(rows, axis=0) >= 0).all()
+    assert rows[-1, 0] > size[0] - PIECE - 8
+    assert columns[0, -1] > size[1] - PIECE - 8
+    inside = np.arange(PIECE)[:, None] * size[1] + np.arange(PIECE)
+    for (i, j), corner in np.ndenumerate(corners):
+        piece = found[i * PIECE : (i + 1) * PIECE, j * PIECE : (j + 1) * PIECE, 0]
+        np.testing.assert_array_equal(piece, corner + inside)
 
 
 @given(SIZES)

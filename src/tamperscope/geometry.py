@@ -20,6 +20,9 @@ from tamperscope.types import BoolArray, Box, FloatArray
 
 How = Literal["resize", "pad", "tile"]
 
+PIECE, PIECES = 32, 4
+"""Side of a mosaic's pieces in pixels, and how many there are along each side."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -30,18 +33,22 @@ class Fit:
             canvas, `tile` covers it with canvases that overlap and stay inside it.
         side: Side of a canvas in pixels.
         overlap: For `tile`: least number of pixels that neighbouring tiles share; their seams are blended over it.
+        grid: For `tile`: tiles begin at multiples of it, such as 8, the side of a JPEG's blocks; the last ones may then
+            reach beyond the picture, by less than it.
     """
 
     how: How
     side: int
     overlap: int = 0
+    grid: int = 1
 
     def __post_init__(self) -> None:
         if self.how not in ("resize", "pad", "tile"):
             raise InvalidValueError(f"Fit.how: expected resize, pad or tile, found '{self.how}'")
-        if self.side < 1 or not 0 <= self.overlap < self.side:
+        if self.grid < 1 or self.overlap < 0 or self.overlap + self.grid > self.side:
             raise InvalidValueError(
-                f"Fit: expected side >= 1 and 0 <= overlap < side, found {self.side}, {self.overlap}"
+                "Fit: expected grid >= 1, overlap >= 0 and side >= overlap + grid, "
+                f"found {self.grid}, {self.overlap}, {self.side}"
             )
 
     def plan(self, size: tuple[int, int]) -> Plan:
@@ -57,17 +64,30 @@ class Fit:
             raise InvalidValueError(f"Fit 'pad': {size} does not fit a canvas of {self.side}; use how='tile'")
         if self.how != "tile":
             return Plan(self, size, ((0, 0, width, height),))
-        rows, cols = (_starts(n, self.side, self.overlap) for n in size)
+        rows, cols = (_starts(n, self.side, self.overlap, self.grid) for n in size)
         boxes = tuple((x, y, min(x + self.side, width), min(y + self.side, height)) for y in rows for x in cols)
         return Plan(self, size, boxes)
 
 
-def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """Spread the fewest tiles evenly over `length`, first and last flush with the edges."""
+def _starts(length: int, side: int, overlap: int, grid: int = 1) -> list[int]:
+    """Spread the fewest tiles evenly over `length`, first and last flush with the edges as far as the grid allows."""
     if length <= side:
         return [0]
-    count = 1 + -(-(length - side) // (side - overlap))
-    return [round(i * (length - side) / (count - 1)) for i in range(count)]
+    reach = -(-(length - side) // grid)
+    count = 1 + -(-reach // ((side - overlap) // grid))
+    return [grid * round(i * reach / (count - 1)) for i in range(count)]
+
+
+def mosaic(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return pieces of a picture (H, W, C), spread evenly, as one of `PIECES * PIECE` pixels a side.
+
+    They have the picture's own resolution, begin at multiples of 8 and keep their order. Where it is small they
+    overlap; a side below `PIECE` is mirrored until it is long enough.
+    """
+    wanted = [(0, max(0, PIECE - n)) for n in picture.shape[:2]]
+    whole = np.pad(picture, [*wanted, (0, 0)], "symmetric")
+    rows, columns = ([8 * int(i * ((n - PIECE) // 8) / (PIECES - 1)) for i in range(PIECES)] for n in whole.shape[:2])
+    return np.concatenate([np.concatenate([whole[y : y + PIECE, x : x + PIECE] for x in columns], 1) for y in rows])
 
 
 @dataclass(frozen=True, slots=True)

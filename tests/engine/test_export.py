@@ -20,6 +20,7 @@ from tamperscope.engine import export, predict
 from tamperscope.engine.export import OUTPUTS, Wish, graph_of
 from tamperscope.engine.train import train
 from tamperscope.errors import InputError, InvalidValueError
+from tamperscope.geometry import PIECE, PIECES
 from tamperscope.inference.artifact import Artifact, Card, Input, open_artifact, write_artifact
 from tamperscope.networks import catalog
 from tamperscope.networks.base import Network
@@ -76,8 +77,11 @@ def test_every_system_says_the_same_as_a_graph(
     network = restless(name)
     side = -(-96 // network.multiple) * network.multiple
     needs = tuple(network.needs if network.exported is None else network.exported)
-    asked = Input(how="tile", side=side, overlap=16, multiple=network.multiple, fixed=fixed, needs=needs)
+    asked = Input(
+        how="tile", side=side, overlap=16, multiple=network.multiple, fixed=fixed, needs=needs, grid=network.grid
+    )
     known = {"valid": torch.ones(1, 1, side, side, dtype=torch.bool), "qtables": torch.ones(1, 2, 8, 8)}
+    known["mosaic"] = torch.rand(1, 3, PIECES * PIECE, PIECES * PIECE)
     told = {key: known[key] for key in needs}
     with torch.inference_mode():
         names = tuple(n for n in OUTPUTS if n in network(torch.rand(1, 3, side, side), **told))

@@ -120,6 +120,31 @@ def test_a_window_without_forged_pixels_is_authentic(pictures: Path) -> None:
     assert {c.label for c in again if int(c.id[5:-4]) % 2} == {1}
 
 
+def test_windows_begin_on_the_grid(rng: np.random.Generator) -> None:
+    places = np.arange(40 * 61, dtype=np.int32).reshape(40, 61)
+    rgb = np.stack([places % 256, places // 256, np.zeros_like(places)], -1).astype(np.uint8)
+    sample = Sample(rgb, mask=np.arange(61) == np.full((40, 1), 60))
+    for _ in range(20):
+        part = augment.Window(16, 0.5, 8)(sample, rng)
+        corner = int(part.rgb[0, 0, 0]) + 256 * int(part.rgb[0, 0, 1])
+        assert part.size == (16, 16)
+        assert (corner // 61 % 8, corner % 61 % 8) == (0, 0)
+
+
+def test_a_mirrored_canvas_is_the_same_one_turned(photo: Any, encode: Any) -> None:
+    sample = media.open(encode(photo("coffee")[:240, :320], "JPEG", quality=80)).sample
+    mask = np.zeros(sample.size, np.bool_)
+    mask[100:150, 40:90] = True
+    sample = replace(sample, mask=mask, classes=mask.astype(np.int16))
+    prepare = Preparation(augment.parse({}), augment.Window(64, 1.0, 8), ("qtables", "mosaic", "valid"))
+    plain, turned = prepare(sample, (0,)), replace(prepare, mirror=1.0)(sample, (0,))
+    np.testing.assert_array_equal(turned.image, plain.image[:, ::-1])
+    for name in ("mask", "valid", "classes"):
+        np.testing.assert_array_equal(getattr(turned, name), getattr(plain, name)[:, ::-1])
+    np.testing.assert_array_equal(turned.needs["qtables"], plain.needs["qtables"])
+    np.testing.assert_array_equal(turned.needs["mosaic"], plain.needs["mosaic"][..., ::-1])
+
+
 def test_tables_are_those_of_the_file_even_where_a_window_is_cut(photo: Any, encode: Any) -> None:
     opened = media.open(encode(photo("coffee")[:96, :96], "JPEG", quality=60)).sample
     assert opened.jpeg is not None

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load, save  # noqa: E402
 
 from tamperscope.errors import UnknownNameError  # noqa: E402
+from tamperscope.geometry import PIECE, PIECES  # noqa: E402
 from tamperscope.networks import catalog  # noqa: E402
 from tamperscope.networks.base import Network, parameters  # noqa: E402
 
@@ -37,7 +38,11 @@ def batch(net: Network, size: tuple[int, int] = (64, 64), forged: str = "part", 
     valid[-1, ..., 3 * width // 4 :] = False
     mask = mask * valid
     label = mask.amax((1, 2, 3)).long()
-    return {"image": image, "mask": mask, "valid": valid, "label": label, "classes": mask[:, 0].long()}
+    more = {
+        "qtables": torch.randint(1, 40, (count, 2, 8, 8), generator=generator).float(),
+        "mosaic": torch.rand(count, 3, PIECES * PIECE, PIECES * PIECE, generator=generator),
+    }
+    return {"image": image, "mask": mask, "valid": valid, "label": label, "classes": mask[:, 0].long(), **more}
 
 
 def told(net: Network, given: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tamperscope.engine.checkpoint import BEST
 from tamperscope.engine.journal import CARD as RUN
 from tamperscope.engine.recipe import Data, Recipe
 from tamperscope.errors import InputError
+from tamperscope.geometry import PIECE, PIECES
 from tamperscope.inference.artifact import GRAPH, Artifact, Card, Input, write_artifact
 from tamperscope.inference.predictor import Arrays
 from tamperscope.metrics import confusion
@@ -122,7 +123,8 @@ def _input(network: Network, recipe: Recipe, wish: Wish) -> Input:
     needs = tuple(network.needs if network.exported is None else network.exported)
     overlap = min(asked.overlap, side // 2)
     how = asked.how if network.any_size else "tile"
-    return Input(how=how, side=side, overlap=overlap, multiple=multiple, fixed=not network.any_size, needs=needs)
+    free, grid = network.any_size, network.grid
+    return Input(how=how, side=side, overlap=overlap, multiple=multiple, fixed=not free, needs=needs, grid=grid)
 
 
 def _canvas(network: Network, asked: Input, seed: int, side: tuple[int, int] | None = None) -> dict[str, Tensor]:
@@ -132,6 +134,7 @@ def _canvas(network: Network, asked: Input, seed: int, side: tuple[int, int] | N
     known = {
         "valid": torch.ones(1, 1, height, width, dtype=torch.bool),
         "qtables": torch.randint(1, 60, (1, 2, 8, 8), generator=generator).float(),
+        "mosaic": torch.rand(1, 3, PIECES * PIECE, PIECES * PIECE, generator=generator),
     }
     return {"image": torch.rand(1, 3, height, width, generator=generator), **{n: known[n] for n in asked.needs}}
 

@@ -45,7 +45,7 @@ def asked(
                 optim.training_mode(network)
         return {key: value.float().cpu().numpy() for key, value in outputs.items()}
 
-    shown = replace(view or View(), multiple=network.multiple)
+    shown = replace(view or View(), multiple=network.multiple, grid=network.grid)
     return Predictor(forward, name, shown, tuple(network.needs), batch, clips=network.clips)
 
 

@@ -107,6 +107,8 @@ class Training(_Model):
         side: Of the square canvas in pixels.
         focus: How often a window is centred on a forged pixel.
         augment: Chance of each operation, by its text (`ops.augment.parse`).
+        mirror: How often a canvas is mirrored after it was cut. Unlike `flip`, which mirrors the picture before, that
+            leaves the blocks of a JPEG in their places; its table is then still told.
         workers: Processes that open, forge and augment; 0 = none.
         editors: What has a number in maps of editors, from 1 in this order: names of `tamperscope forge`'s operations,
             or what a manifest calls `editors`. Pixels of any other editor do not count. Without one no map is opened.
@@ -120,6 +122,7 @@ class Training(_Model):
     side: PositiveInt = 192
     focus: float = Field(default=0.5, ge=0, le=1)
     augment: dict[str, float] = Field(default_factory=dict)
+    mirror: float = Field(default=0, ge=0, le=1)
     workers: NonNegativeInt = 0
     editors: tuple[str, ...] = ()
     frames: PositiveInt = 1

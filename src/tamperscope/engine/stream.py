@@ -68,6 +68,7 @@ class Preparation:
         masks: Whether the canvas has the truth mask.
         seed: Of the draws.
         frames: Of a canvas; with 1 it is a picture.
+        mirror: How often a canvas is mirrored.
     """
 
     op: Op
@@ -76,6 +77,7 @@ class Preparation:
     masks: bool = True
     seed: int = 0
     frames: int = 1
+    mirror: float = 0.0
 
     def __call__(self, opened: Sample | Clip, key: tuple[int, ...]) -> Canvas:
         """Return the canvas of a picture or clip; what is drawn follows from the seed and `key`.
@@ -84,6 +86,11 @@ class Preparation:
         each.
         """
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+        canvas = self._canvas_of(opened, rng)
+        # Only where it is asked for, so that it changes no draw of other trainings.
+        return _mirrored(canvas) if self.mirror and rng.random() < self.mirror else canvas
+
+    def _canvas_of(self, opened: Sample | Clip, rng: np.random.Generator) -> Canvas:
         frames = opened.frames if isinstance(opened, Clip) else (opened,)
         if self.frames == 1:
             changed = self.op(frames[0], rng)
@@ -113,6 +120,22 @@ class Preparation:
             needs=needs.needs_of(changed, self.needs),
             classes=None if part.classes is None else plan.cut(part.classes, 0),
         )
+
+
+def _mirrored(canvas: Canvas) -> Canvas:
+    """Return a canvas with left and right exchanged."""
+
+    def turned(array: Any, axis: int) -> Any:
+        return None if array is None else np.ascontiguousarray(np.flip(array, axis))
+
+    return replace(
+        canvas,
+        image=turned(canvas.image, -2),
+        mask=turned(canvas.mask, -1),
+        valid=turned(canvas.valid, -1),
+        classes=turned(canvas.classes, -1),
+        needs={key: turned(x, -1) if key in needs.PICTURES else x for key, x in canvas.needs.items()},
+    )
 
 
 def _clip(frames: Sequence[Canvas], count: int) -> Canvas:

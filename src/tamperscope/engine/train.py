@@ -160,11 +160,12 @@ class _Trainer:
         made = sources.build(recipe.train_on, counts, *told)
         prepare = Preparation(
             augment.parse(data.augment),
-            augment.Window(data.side, data.focus if self.masks else 0.0),
+            augment.Window(data.side, data.focus if self.masks else 0.0, self.network.grid),
             tuple(self.network.needs),
             self.masks,
             recipe.seed,
             self.frames,
+            data.mirror,
         )
         if data.side % self.network.multiple:
             raise InputError(f"data.side: expected a multiple of {self.network.multiple}, found {data.side}")

@@ -45,6 +45,7 @@ class Input(_Model):
         multiple: Sides are multiples of it.
         fixed: Whether the graph takes canvases of this side alone.
         needs: What it takes beside the picture.
+        grid: Tiles begin at multiples of it.
     """
 
     how: Literal["tile", "pad"]
@@ -53,10 +54,11 @@ class Input(_Model):
     multiple: int = Field(gt=0)
     fixed: bool
     needs: tuple[str, ...] = ()
+    grid: int = Field(default=1, gt=0, le=64)
 
     def view(self) -> View:
         """Return how it is shown a picture."""
-        return View(self.how, self.side, self.overlap, self.multiple, self.fixed)
+        return View(self.how, self.side, self.overlap, self.multiple, self.fixed, self.grid)
 
 
 class Card(_Model):

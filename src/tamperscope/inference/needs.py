@@ -8,17 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamperscope.errors import unknown_name
+from tamperscope.geometry import mosaic
 from tamperscope.types import Sample
 
 OF_CANVAS = frozenset({"valid"})
 """What every canvas has, so that a network that needs it gets it without more ado."""
+
+PICTURES = frozenset({"mosaic"})
+"""What is mirrored with its picture, having its pixels."""
 
 
 def needs_of(sample: Sample, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Return what networks need beside the pixels, by name.
 
     `qtables` (2, 8, 8) are the quantization tables of the luma and the chroma, in natural order, as the last file had
-    them; ones where there is none, for nothing was quantized then.
+    them; ones where there is none, for nothing was quantized then. `mosaic` (3, S, S) in [0, 1] are pieces of the
+    whole picture at its own resolution (`geometry.mosaic`): what any part of it may be compared with.
 
     Args:
         sample: Before it is cut to a canvas.
@@ -47,4 +52,8 @@ def _qtables(sample: Sample) -> NDArray[np.float32]:
     return tables
 
 
-_KNOWN = {"qtables": _qtables}
+def _mosaic(sample: Sample) -> NDArray[np.float32]:
+    return np.asarray(mosaic(sample.rgb).transpose(2, 0, 1), np.float32) / np.float32(255)
+
+
+_KNOWN = {"qtables": _qtables, "mosaic": _mosaic}

@@ -30,6 +30,7 @@ class View:
         overlap: Of tiles, pixels.
         multiple: Sides of canvases are multiples of it.
         fixed: Whether canvases always have this side; else small pictures get smaller ones.
+        grid: Tiles begin at multiples of it.
     """
 
     how: Literal["tile", "pad"] = "tile"
@@ -37,6 +38,7 @@ class View:
     overlap: int = 64
     multiple: int = 1
     fixed: bool = False
+    grid: int = 1
 
     def plan(self, size: tuple[int, int]) -> Plan:
         """Return the geometry for pictures of a size (H, W); with `fixed`, what a canvas cannot hold is tiled."""
@@ -45,7 +47,7 @@ class View:
             how, wanted = "tile", self.side
         # No larger than the picture needs: what is added to fill a canvas costs as much as the picture.
         side = -(-wanted // self.multiple) * self.multiple
-        return Fit(how, side, min(self.overlap, side - 1) if how == "tile" else 0).plan(size)
+        return Fit(how, side, min(self.overlap, side - self.grid) if how == "tile" else 0, self.grid).plan(size)
 
 
 @dataclass(slots=True, eq=False)

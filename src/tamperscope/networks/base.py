@@ -45,6 +45,7 @@ class Network(nn.Module):
 
     Attributes:
         multiple: Sides of pictures are multiples of it.
+        grid: Windows and tiles of a picture begin at multiples of it; 8 keeps the blocks of a JPEG in their places.
         needs: Names of what `forward` takes beside the picture.
         supervision: `mask`, or `label` where truth masks are never looked at.
         any_size: Whether one exported graph serves canvases of any size.
@@ -54,6 +55,7 @@ class Network(nn.Module):
     """
 
     multiple: int = 32
+    grid: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ()
     supervision: ClassVar[str] = "mask"
     any_size: ClassVar[bool] = False

@@ -97,6 +97,7 @@ class Window:
     Attributes:
         side: Of the window in pixels, at least 1.
         focus: How often the window is centred on a forged pixel drawn at random, where there is one.
+        grid: Where windows begin: at multiples of it, so that no window may reach the last pixels of a side.
 
     Raises:
         InvalidValueError: A value is out of range.
@@ -104,12 +105,12 @@ class Window:
 
     side: int
     focus: float = 0.0
+    grid: int = 1
 
     def __post_init__(self) -> None:
-        if self.side < 1 or not 0 <= self.focus <= 1:
-            raise InvalidValueError(
-                f"Window: expected a side from 1 and a focus in [0, 1], found {self.side}, {self.focus}"
-            )
+        if self.side < 1 or self.grid < 1 or not 0 <= self.focus <= 1:
+            found = f"{self.side}, {self.grid}, {self.focus}"
+            raise InvalidValueError(f"Window: expected side and grid from 1 and a focus in [0, 1], found {found}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return the part of a sample; it is authentic where all that was forged has been cut off."""
@@ -120,7 +121,8 @@ class Window:
             forged = np.flatnonzero(sample.mask)
             centre = np.unravel_index(int(forged[rng.integers(len(forged))]), sample.size)
             start = [int(np.clip(c - s // 2, 0, n - s)) for c, s, n in zip(centre, size, sample.size, strict=True)]
-        return _windowed(sample, start[0], start[1], size[0], size[1])
+        top, left = (s // self.grid * self.grid for s in start)
+        return _windowed(sample, top, left, size[0], size[1])
 
 
 def _windowed(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
