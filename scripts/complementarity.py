@@ -254,8 +254,10 @@ def page(found: dict[str, Any], runs: dict[str, Any]) -> str:
 
     parts = [
         "# Which filter answers to which trace\n",
-        f"MMFusion, tiny, {SIDE} pixels, {found['steps']} steps, networks: {found['seeds']}; {MEASURED} held-out "
-        "pictures a trace, of groups that none was trained on. In brackets: 95 % bootstrap over pictures. Made by "
+        f"MMFusion, tiny, windows of {SIDE} pixels, {', '.join(map(str, found['steps']))} steps; networks of each set "
+        f"of filters: {', '.join(f'{name} {count}' for name, count in found['seeds'].items())}. {MEASURED} held-out "
+        "pictures a trace, of groups that none was trained on. Null: the same pictures and masks, the trace off. In "
+        "brackets: 95 % bootstrap over pictures, which does not know of the draw of the weights. Made by "
         "`scripts/complementarity.py`.\n",
         "## Pixel AUC\n",
         table(

@@ -81,7 +81,7 @@ def test_the_whole_picture_is_looked_at_or_not(photo: Callable[[str], np.ndarray
         assert same is not relay
 
 
-@pytest.mark.parametrize("streams", [("rgb",), ("srm",), ("dct",), ("rgb", "dct"), braid.STREAMS])
+@pytest.mark.parametrize("streams", [("rgb",), ("srm",), ("dct",), ("rgb", "dct"), ("lite0",), braid.KNOWN])
 def test_any_streams_make_a_network(photo: Callable[[str], np.ndarray], streams: tuple[str, ...]) -> None:
     image, needs = told(Sample(photo("coffee")))
     with torch.inference_mode():

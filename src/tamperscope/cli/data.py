@@ -121,6 +121,33 @@ def convert(
 
 
 @app.command()
+def split(
+    manifest: Annotated[Path, typer.Argument(help="What to part.")],
+    out: Annotated[Path, typer.Option(help="Folder for PART.jsonl of every part.")],
+    part: Annotated[list[str], typer.Option(help="Name and share of the groups: train=0.8. May be repeated.")],
+    of: Annotated[str | None, typer.Option(help="Only entries of this split.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+) -> None:
+    """Part a manifest by group, so that pictures of one source are in one part; nothing is copied."""
+    from tamperscope.data.manifest import Manifest
+    from tamperscope.data.splitting import split as write
+    from tamperscope.errors import InputError, TamperscopeError
+    from tamperscope.report.text import safe
+
+    try:
+        pairs = [text.partition("=") for text in part]
+        try:
+            shares = {name: float(share) for name, _, share in pairs}
+        except ValueError as error:
+            raise InputError(f"--part: expected NAME=SHARE, such as train=0.8, found {part}") from error
+        found = write(Manifest(manifest).where(of), out, shares, seed)
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    for name, count in found.items():
+        typer.echo(safe(f"{name}: {count} pictures in {out / name}.jsonl", 2000))
+
+
+@app.command()
 def doctor(
     manifest: Annotated[Path, typer.Argument(help="Manifest (.jsonl), or a folder with a manifest.jsonl.")],
     html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,

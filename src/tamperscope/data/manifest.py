@@ -39,6 +39,11 @@ _LABELS = {
 }
 
 
+_FILES = ("image", "mask", "object_mask")
+# What other parts of this package note of a picture's files.
+_MORE_FILES = ("labels", "text_boxes", "twin", "twin_of", "change", "editor", "turn")
+
+
 class Entry(BaseModel):
     """One picture of a manifest; fields that are not named here are kept.
 
@@ -146,6 +151,13 @@ def inside(folder: Path, name: str) -> Path:
 def relative(path: str | Path, folder: str | Path) -> str:
     """Return how a manifest in `folder` names the file `path`."""
     return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def moved(entry: Entry, root: str | Path, folder: str | Path) -> Entry:
+    """Return an entry of a manifest in `root` as one in `folder` names it: the files stay where they are."""
+    known = {name: getattr(entry, name, None) for name in (*_FILES, *_MORE_FILES)}
+    paths = {name: relative(Path(root, path), folder) for name, path in known.items() if path and isinstance(path, str)}
+    return entry.model_copy(update=paths)
 
 
 @dataclass(frozen=True, slots=True)

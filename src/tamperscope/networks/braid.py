@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.geometry import PIECE
 from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import losses
+from tamperscope.nn.efficientnet_lite import EfficientNetLite0
 from tamperscope.nn.filters import dct_matrix
 from tamperscope.nn.heads import resized
 from tamperscope.nn.plain import Factors, Score
@@ -30,6 +32,7 @@ ABOUT = About(
     ),
 )
 STREAMS = ("rgb", "srm", "dct")
+KNOWN = (*STREAMS, "lite0")
 _CELL = 8
 
 
@@ -137,6 +140,29 @@ class Pixels(nn.Module):
         return found
 
 
+class Objects(nn.Module):
+    """What EfficientNet-Lite0 sees, at an eighth of the resolution; its colours may begin with those of ImageNet.
+
+    Args:
+        width: Of the features.
+        weights: File of weights, see `EfficientNetLite0.load`; none = random ones.
+    """
+
+    def __init__(self, width: int, weights: str | Path | None) -> None:
+        super().__init__()
+        self.backbone = EfficientNetLite0()
+        if weights is not None:
+            self.backbone.load(weights)
+        self.narrow = nn.Sequential(
+            nn.Conv2d(sum(self.backbone.channels[2:4]), width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features (B, width, H / 8, W / 8) of (B, 3, H, W) in [0, 1], sides multiples of 16."""
+        eighth, sixteenth = self.backbone(image)[2:4]
+        return self.narrow(torch.cat([eighth, resized(sixteenth, eighth.shape[-2:])], 1))
+
+
 class Whole(nn.Module):
     """What the mosaic tells the cells: how unusual each is in this picture, and a token of each piece.
 
@@ -202,14 +228,16 @@ class Braid(Network):
         width: Of the cells.
         widths: Of the pixels' maps at a half and a quarter of the resolution.
         blocks: Of the body, at least 1.
-        streams: Which of `rgb`, `srm` and `dct` there are.
+        streams: Which of `rgb`, `srm`, `dct` and `lite0` (objects, by EfficientNet-Lite0) there are.
         relay: Whether the whole picture is looked at.
         bce: Weight of the map's cross-entropy.
         dice: Weight of the map's Dice loss.
         score: Weight of the score's cross-entropy.
         confidence: Weight of the confidence's squared error.
+        weights: File of weights of EfficientNet-Lite0; none = random ones.
 
     Raises:
+        InputError: The weights cannot be read.
         InvalidValueError: A setting is out of range.
         UnknownNameError: A stream is not known.
     """
@@ -230,11 +258,12 @@ class Braid(Network):
         dice: float = 1.0,
         score: float = 0.2,
         confidence: float = 0.5,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         for name in streams:
-            if name not in STREAMS:
-                raise unknown_name("stream", name, STREAMS)
+            if name not in KNOWN:
+                raise unknown_name("stream", name, KNOWN)
         if width < 4 or width % 4 or len(widths) != 2 or min(widths) < 1 or blocks < 1 or not streams:
             expected = "a width of 4 n, two widths, blocks and streams"
             raise InvalidValueError(f"braid: expected {expected}, found {width}, {widths}, {blocks}, {streams}")
@@ -242,7 +271,10 @@ class Braid(Network):
         maps = [name for name in STREAMS[:2] if name in streams]
         self.pixels = Pixels(maps, (*widths, width)) if maps else None
         self.frequencies = Frequencies(width) if "dct" in streams else None
-        count = (self.pixels is not None) + (self.frequencies is not None)
+        self.objects = Objects(width, weights) if "lite0" in streams else None
+        if self.objects is not None:
+            self.multiple = 2 * _CELL
+        count = sum(stream is not None for stream in (self.pixels, self.frequencies, self.objects))
         self.join = nn.Sequential(nn.Conv2d(count * width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.whole = Whole(width) if relay else None
         self.relays = nn.ModuleDict({str(i): Relay(width) for i in range(0, blocks, 3) if relay})
@@ -287,6 +319,8 @@ class Braid(Network):
             finer = fine[::-1]
         if self.frequencies is not None:
             found.append(self.frequencies(image, tables))
+        if self.objects is not None:
+            found.append(self.objects(image))
         return self.join(torch.cat(found, 1)), finer
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tamperscope.data.manifest import Entry, Manifest, from_csv, from_folder, relative, write
+from tamperscope.data.manifest import Entry, Manifest, from_csv, from_folder, moved, write
 from tamperscope.data.sources.base import Note
 from tamperscope.errors import InputError, unknown_name
 
@@ -65,9 +65,9 @@ def to_manifest(source: str | Path, target: str | Path, fmt: str) -> tuple[int, 
     folder, notes = target.parent, list[Note]()
     if fmt == "folder":
         entries, notes = from_folder(source)
-        return write(target, _moved(entries, source, folder)), notes
+        return write(target, (moved(e, source, folder) for e in entries)), notes
     if fmt == "csv":
-        return write(target, _moved(from_csv(source), source.parent, folder)), notes
+        return write(target, (moved(e, source.parent, folder) for e in from_csv(source))), notes
     reader: Callable[[Path, Path], Iterator[Entry]] = _function(fmt, 1)
     return write(target, reader(source, folder)), notes
 
@@ -88,10 +88,3 @@ def _function(fmt: str, place: int) -> Any:
     if fmt not in able:
         raise unknown_name("format", fmt, [*able, *(_LISTED if place == 1 else ())])
     return getattr(importlib.import_module(f"{_HERE}.{able[fmt][0]}"), str(able[fmt][place]))
-
-
-def _moved(entries: Iterable[Entry], root: Path, folder: Path) -> Iterator[Entry]:
-    """Yield entries whose paths were relative to `root`, with paths relative to `folder`."""
-    for entry in entries:
-        paths = {name: getattr(entry, name) for name in ("image", "mask", "object_mask")}
-        yield entry.model_copy(update={name: relative(root / path, folder) for name, path in paths.items() if path})
