@@ -6,9 +6,10 @@
     python scripts/comparison.py table --work out/comparison --casia DATA/manifest.jsonl --out results/comparison
 
 `forge` parts the authentic pictures of the `train` split by group, and gives a region of each another noise, JPEG grid
-or JPEG quality than the rest, its content unchanged; each forgery has its authentic twin. `train` gives each system the same `RECIPE` but its own network and loss, and each seed the same pictures
-in the same order for all systems; the last network is taken, so that nothing is chosen. It goes on where it stopped.
-`speed` measures all systems in turn, alone on the machine. `table` measures held-out forgeries and CASIA v1.
+or JPEG quality than the rest, its content unchanged; each forgery has its authentic twin. `train` gives each system the
+same `RECIPE` but its own network and loss, and each seed the same pictures in the same order for all systems; the last
+network is taken, so that nothing is chosen. It goes on where it stopped. `speed` measures all systems in turn, alone on
+the machine. `table` measures held-out forgeries and CASIA v1.
 """
 
 from __future__ import annotations
@@ -265,10 +266,11 @@ TEXT = f"""# All systems on one budget
 Every system at its tiny size, each seed trained on the same {FORGERIES["train"]} forgeries with their twins: in
 photographs of at most 256 pixels a region has stronger noise, or was compressed on another JPEG grid or with another
 quality; its content is unchanged, so that nothing but the trace tells. {STEPS} steps of {BATCH} windows of {SIDE}
-pixels, AdamW, rate {RATE}, the same windows in the same order. The last network counts; nothing was chosen. Groups of source pictures are in one part only. {{counts}}. Pixel
-metrics are means over forged pictures at their own resolution (F1 at the fixed threshold 0.5); image AUC is of the
-scores. In brackets: 95 % bootstrap by group of the mean over seeds; then the least and the most of the seeds. Images a
-second: forward and backward of a training step, one core, the best of several turns. Made by `scripts/comparison.py`.
+pixels, AdamW, rate {RATE}, the same windows in the same order. The last network counts; nothing was chosen. Groups of
+source pictures are in one part only. {{counts}}. Pixel metrics are means over forged pictures at their own resolution
+(F1 at the fixed threshold 0.5); image AUC is of the scores. In brackets: 95 % bootstrap by group of the mean over
+seeds; then the least and the most of the seeds. Images a second: forward and backward of a training step, one core, the
+best of several turns. Made by `scripts/comparison.py`.
 
 {{table}}
 
