@@ -233,6 +233,21 @@ def test_half_precision_stays_close_and_is_not_the_same(pictures: Path, tmp_path
     torch.testing.assert_close(full["first.weight"], half["first.weight"], atol=0.03, rtol=0)
 
 
+def test_channels_last_is_the_same_training(pictures: Path, tmp_path: Path) -> None:
+    trained = []
+    for last in (False, True):
+        seen: list[bool] = []
+        made = net()
+        made.first.register_forward_pre_hook(
+            lambda module, given, seen=seen: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+        )
+        train(recipe(pictures, steps=4, channels_last=last), tmp_path / str(last), network=made)
+        assert seen == [last] * 4
+        trained.append(made.state_dict())
+    for key, value in trained[0].items():
+        torch.testing.assert_close(trained[1][key], value, atol=1e-5, rtol=1e-4)
+
+
 def test_the_run_card_tells_what_was_done(pictures: Path, tmp_path: Path) -> None:
     import hashlib
 

@@ -209,6 +209,7 @@ class Recipe(_Model):
         optimizer: How weights are changed.
         schedule: How the learning rate goes.
         precision: `bf16` computes in 16 bits where that is safe.
+        channels_last: Whether maps are kept with their channels last, which speeds up convolutions.
         seed: Of all that is random.
         nonfinite: `stop` at a loss or gradient that is no number, or `skip` the step and count it.
         validation: How the best one is chosen.
@@ -230,6 +231,7 @@ class Recipe(_Model):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     precision: Literal["no", "bf16"] = "no"
+    channels_last: bool = False
     seed: NonNegativeInt = 0
     nonfinite: Literal["stop", "skip"] = "stop"
     validation: Validation = Validation()

@@ -130,6 +130,8 @@ class _Trainer:
         self.network = predict.build(recipe.network) if network is None else network
         optim.freeze(self.network, recipe.optimizer.frozen)
         self.network.to(self.device)
+        if recipe.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = optim.build(self.network, recipe.optimizer)
         self.masks = self.network.supervision != "label"
         self.editors, self.frames = _told(self.network, recipe)
@@ -261,9 +263,12 @@ class _Trainer:
 
     def _losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         needs = {name: batch[name] for name in self.network.needs}
+        image = batch["image"]
+        if self.recipe.channels_last and image.ndim == 4:
+            image = image.contiguous(memory_format=torch.channels_last)
         half = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            outputs = self.model(batch["image"], **needs)
+            outputs = self.model(image, **needs)
         outputs = {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
         return self.network.loss(outputs, batch, self.progress.step / self.steps)
 

@@ -113,11 +113,11 @@ class Frequencies(nn.Module):
 
 
 class Pixels(nn.Module):
-    """Colours and residuals of the pixels, at a half, a quarter and an eighth of the resolution.
+    """Colours and residuals of the pixels, at a quarter and an eighth of the resolution.
 
     Args:
         maps: Of `nn.stems.Stem`.
-        widths: Of the three resolutions.
+        widths: At a half, a quarter and an eighth.
     """
 
     def __init__(self, maps: Sequence[str], widths: Sequence[int]) -> None:
@@ -128,16 +128,14 @@ class Pixels(nn.Module):
             nn.Sequential(
                 nn.Conv2d(i, o, 3, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(), *(Block(o, 5) for _ in range(n))
             )
-            for i, o, n in zip(inputs, widths, (1, 2, 1), strict=False)
+            for i, o, n in zip(inputs, widths, (0, 2, 1), strict=False)
         )
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the maps of the three resolutions."""
-        x, found = self.stem(image), []
-        for stage in self.stages:
-            x = stage(x)
-            found.append(x)
-        return found
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps at a quarter and at an eighth."""
+        half, quarter, eighth = self.stages
+        finer = quarter(half(self.stem(image)))
+        return finer, eighth(finer)
 
 
 class Objects(nn.Module):
@@ -221,12 +219,12 @@ class Braid(Network):
     """Three streams, joined at an eighth of the resolution and compared with a mosaic of the whole picture.
 
     The mosaic goes through the same streams as the canvas. Its pieces become tokens that the cells attend to, and the
-    mean and deviation of its cells bring those of the canvas to what is usual in this picture. The map is made at half
-    the resolution, with the pixels' finer maps beside it, and enlarged.
+    mean and deviation of its cells bring those of the canvas to what is usual in this picture. The map is made at a
+    quarter of the resolution, with the pixels' finer maps beside it, and enlarged.
 
     Args:
         width: Of the cells.
-        widths: Of the pixels' maps at a half and a quarter of the resolution.
+        widths: Of the pixels' maps at a half and a quarter of the resolution; the latter is the map's, too.
         blocks: Of the body, at least 1.
         streams: Which of `rgb`, `srm`, `dct` and `lite0` (objects, by EfficientNet-Lite0) there are.
         relay: Whether the whole picture is looked at.
@@ -279,9 +277,15 @@ class Braid(Network):
         self.whole = Whole(width) if relay else None
         self.relays = nn.ModuleDict({str(i): Relay(width) for i in range(0, blocks, 3) if relay})
         self.body = nn.ModuleList(Block(width, dilation=1 + i % 2) for i in range(blocks))
-        beside = widths[::-1] if maps else (0, 0)
-        self.rise = nn.ModuleList([_finer(width + beside[0], widths[1]), _finer(widths[1] + beside[1], widths[0])])
-        self.last = nn.Conv2d(widths[0], 2, 1)
+        fine = widths[1]
+        self.rise = nn.Sequential(
+            nn.Conv2d(width + fine * (self.pixels is not None), fine, 1, bias=False),
+            nn.BatchNorm2d(fine),
+            nn.ReLU(),
+            Block(fine, 5),
+            Block(fine, 5),
+        )
+        self.last = nn.Conv2d(fine, 2, 1)
         self.score = Score()
 
     def forward(self, image: Tensor, **needs: Any) -> dict[str, Tensor]:
@@ -303,20 +307,17 @@ class Braid(Network):
             if tokens is not None and str(number) in self.relays:
                 cells = self.relays[str(number)](cells, tokens)
             cells = block(cells * inside)
-        for layer, beside in zip(self.rise, finer or (None, None), strict=True):
-            cells = F.interpolate(cells, scale_factor=2.0, mode="bilinear", align_corners=False)
-            cells = layer(cells if beside is None else torch.cat([cells, beside], 1))
-        coarse = self.last(cells)
+        cells = F.interpolate(cells, scale_factor=2.0, mode="bilinear", align_corners=False)
+        coarse = self.last(self.rise(cells if finer is None else torch.cat([cells, finer], 1)))
         mask, confidence = resized(coarse, image.shape[-2:]).split(1, 1)
         return {"mask": mask, "confidence": confidence, "score": self.score(coarse[:, :1])}
 
-    def _cells(self, image: Tensor, tables: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the joined features at an eighth of the resolution, and the finer maps, coarse before fine."""
-        found, finer = [], []
+    def _cells(self, image: Tensor, tables: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the joined features at an eighth of the resolution, and the pixels' at a quarter, if there are any."""
+        found, finer = [], None
         if self.pixels is not None:
-            *fine, coarse = self.pixels(image)
+            finer, coarse = self.pixels(image)
             found.append(coarse)
-            finer = fine[::-1]
         if self.frequencies is not None:
             found.append(self.frequencies(image, tables))
         if self.objects is not None:
@@ -328,12 +329,6 @@ class Braid(Network):
         terms = self.factors.loss(outputs, batch)
         sure = losses.confidence(outputs["mask"], outputs["confidence"], batch["mask"], batch["valid"])
         return terms | {"confidence": self.weight * sure}
-
-
-def _finer(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(), Block(outputs, 5)
-    )
 
 
 def build(size: Size = "tiny", **settings: Any) -> Braid:
