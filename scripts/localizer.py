@@ -3,8 +3,8 @@
     python scripts/localizer.py forge --manifest DATA/manifest.jsonl --work out/localizer --workers 2
 
 `forge` parts the authentic pictures of the `train` split by group into 70 % to train on, 15 % to choose by and 15 % to
-measure with, and forges each part: `small` pictures with a known JPEG history, `every` operation in all deliveries, and
-to measure with, each operation alone. It goes on where it stopped.
+measure with, and forges each part: `small` pictures with a known JPEG history, `every` operation in all deliveries,
+`native` ones cut out of large originals, and to measure with, each operation alone. It goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "every": ("everything", ("hosts.max_side=768", "donors.max_side=768")),
+    "native": ("camera", ("hosts.max_side=640", "hosts.cut=1", "donors.max_side=640", "donors.cut=1")),
 }
-COUNTS = {"train": {"small": 3000, "every": 3000}, "choose": {"small": 120, "every": 120}, "measure": {"small": 150}}
+COUNTS = {
+    "train": {"small": 2500, "every": 2500, "native": 1000},
+    "choose": {"small": 100, "every": 100, "native": 60},
+    "measure": {"small": 150, "native": 100},
+}
 ALONE = ("splice", "copy_move", "removal", "jitter", "upsampled", "reencoded")
 EACH = 50
 SHARES = {"measure": 0.15, "choose": 0.15, "train": 0.7}

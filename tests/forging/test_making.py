@@ -151,6 +151,22 @@ def test_hosts_are_shrunk_compressed_and_recorded(pool: Pool) -> None:
         making.make(planned("removal", min_side=500), pool)
 
 
+def test_hosts_are_cut_on_their_blocks_where_it_is_planned(pool: Pool, photos: Path) -> None:
+    host = media.open(photos / "b0.jpg").sample.rgb
+    places = set()
+    for seed in range(6):
+        planned_one = planned("removal", max_side=80)
+        cut = planned_one.model_copy(update={"seed": seed, "host": planned_one.host.model_copy(update={"cut": True})})
+        made = making.make(cut, pool)
+        window = made.sample.meta["ops"][0]
+        top, left = window["top"], window["left"]
+        places.add((top, left))
+        assert (window["op"], top % 8, left % 8) == ("window", 0, 0)
+        assert made.twin.size == (80, 80)
+        assert np.array_equal(made.twin.rgb, host[top : top + 80, left : left + 80])
+    assert len(places) > 2
+
+
 def test_a_known_object_follows_the_host_and_gives_its_name(pool: Pool) -> None:
     known = making.make(planned("removal", host="a0.jpg", object=True, max_side=80), pool)
     assert known.sample.mask is not None

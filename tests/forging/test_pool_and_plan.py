@@ -93,6 +93,16 @@ def test_donors_are_of_another_group_and_the_same_split(photos: Path, quick: Rec
     assert min(hosts.values()) > 15
 
 
+def test_hosts_are_cut_as_often_as_asked_and_other_draws_stay(pool: Pool, quick: Recipe) -> None:
+    half = quick.model_copy(update={"donors": quick.donors.model_copy(update={"cut": 0.5})})
+    drawn = [plan.draw(half, pool, 3, index, 0) for index in range(300)]
+    donors = [step.donor for made in drawn if made is not None for step in made.steps if step.donor is not None]
+    assert 0.4 < np.mean([donor.cut for donor in donors]) < 0.6
+    first = [plan.draw(recipe, pool, 3, 0, 0) for recipe in (quick, half)]
+    assert first[0].host.photo == first[1].host.photo
+    assert not any(made.host.cut for made in drawn if made is not None)
+
+
 def test_a_plan_depends_on_seed_index_and_attempt_only(pool: Pool, quick: Recipe) -> None:
     first = plan.draw(quick, pool, 1, 5, 0)
     assert first == plan.draw(quick, pool, 1, 5, 0)

@@ -31,6 +31,7 @@ class Prepared(_Model):
         photo: Its name.
         min_side: It must not be smaller.
         max_side: It is shrunk to this; 0 leaves it.
+        cut: Whether it is cut to that size instead.
         qualities: Range of a further JPEG compression's quality, or None.
         object: Whether its known object is used, where it has one.
     """
@@ -38,6 +39,7 @@ class Prepared(_Model):
     photo: str
     min_side: int = 1
     max_side: int = 0
+    cut: bool = False
     qualities: tuple[int, int] | None = None
     object: bool = False
 
@@ -128,10 +130,13 @@ def draw(recipe: Recipe, pool: Pool, seed: int, index: int, attempt: int) -> Pla
 
 def _prepared(photo: Photo, wanted: Pictures, rng: np.random.Generator) -> Prepared:
     again, known = rng.random(2)
+    # Only where it is asked for, so that it changes no draw of other recipes.
+    cut = bool(wanted.cut and rng.random() < wanted.cut)
     return Prepared(
         photo=photo.id,
         min_side=wanted.min_side,
         max_side=wanted.max_side,
+        cut=cut,
         qualities=wanted.qualities if again < wanted.recompressed else None,
         object=bool(photo.object_mask is not None and known < wanted.objects),
     )

@@ -24,6 +24,8 @@ class Pictures(_Model):
     Attributes:
         min_side: Pictures with a shorter side are not used.
         max_side: Pictures with a longer side are shrunk to it; 0 leaves them.
+        cut: How often such a picture is cut instead, at a place drawn on the grid of its blocks, so that it keeps its
+            own resolution and what its camera left; pages whose lines are known are always shrunk.
         recompressed: How often a picture is compressed once more before it is forged, so that its history is known.
         qualities: Range of the JPEG quality of that.
         objects: How often the known object of a picture is used, where it has one.
@@ -31,6 +33,7 @@ class Pictures(_Model):
 
     min_side: PositiveInt = 64
     max_side: int = Field(default=1024, ge=0)
+    cut: float = Field(default=0.0, ge=0, le=1)
     recompressed: float = Field(default=0.5, ge=0, le=1)
     qualities: tuple[int, int] = (60, 95)
     objects: float = Field(default=0.7, ge=0, le=1)
