@@ -168,6 +168,8 @@ class Prediction:
         cause: Why it does not apply or how it failed.
         evidence: JSON-ready numbers behind the score.
         classes: (H, W) int16, the number of the likeliest editor of each pixel, 0 = none; None where it is not told.
+        confidence: (H, W) float32 in [0, 1], how sure the detector is of each pixel of its heatmap; None where it is
+            not told.
     """
 
     detector: str
@@ -180,16 +182,18 @@ class Prediction:
     cause: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
     classes: ClassArray | None = None
+    confidence: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        heat = self.heatmap
-        if heat is not None:
-            if heat.shape != self.size or heat.dtype != np.float32:
+        for what, values in (("heatmap", self.heatmap), ("confidence", self.confidence)):
+            if values is None:
+                continue
+            if values.shape != self.size or values.dtype != np.float32:
                 raise InvalidValueError(
-                    f"{self.detector}: heatmap must be float32 {self.size}, found {heat.dtype} {heat.shape}"
+                    f"{self.detector}: {what} must be float32 {self.size}, found {values.dtype} {values.shape}"
                 )
-            low, high = float(heat.min()), float(heat.max())
+            low, high = float(values.min()), float(values.max())
             if not (low >= 0.0 and high <= 1.0):
-                raise InvalidValueError(f"{self.detector}: heatmap must lie in [0, 1], found [{low}, {high}]")
+                raise InvalidValueError(f"{self.detector}: {what} must lie in [0, 1], found [{low}, {high}]")
         if self.status != "ok" and not self.cause:
             raise InvalidValueError(f"{self.detector}: status '{self.status}' needs a cause")

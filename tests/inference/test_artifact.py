@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tamperscope import registry
+from tamperscope import registry, scan
 from tamperscope.errors import InputError, UnknownNameError
 from tamperscope.inference.artifact import Artifact, Card, Input, open_artifact, write_artifact
 from tamperscope.types import Sample
@@ -21,7 +21,7 @@ GAIN = 12.0
 
 
 def graph(outputs: tuple[str, ...] = ("mask", "score"), external: bool = False) -> bytes:
-    """Mask: the mean of the channels less a half, times `GAIN`; score: its maximum."""
+    """Mask: the mean of the channels less a half, times `GAIN`; score: its maximum; confidence: less of it."""
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     values = {"half": [0.5], "gain": [GAIN]}
     held = [helper.make_tensor(name, kind, [1], value) for name, value in values.items()]
@@ -35,6 +35,7 @@ def graph(outputs: tuple[str, ...] = ("mask", "score"), external: bool = False) 
         helper.make_node("Sub", ["grey", "half"], ["centred"]),
         helper.make_node("Mul", ["centred", "gain"], ["mask"]),
         helper.make_node("ReduceMax", ["mask"], ["score"], keepdims=0),
+        helper.make_node("Neg", ["mask"], ["confidence"]),
     ]
     told = [helper.make_tensor_value_info("image", kind, ["n", 3, "h", "w"])]
     given = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
@@ -154,3 +155,21 @@ def test_the_registry_loads_a_folder_as_a_detector(tmp_path: Path, rng: np.rando
     np.testing.assert_array_equal(found.heatmap, artifact.predictor()(sample).heatmap)
     with pytest.raises(UnknownNameError):
         registry.load(str(tmp_path))
+
+
+def test_a_scan_shows_how_sure_a_network_is(tmp_path: Path) -> None:
+    stated = card(outputs=("mask", "score", "confidence"))
+    write_artifact(tmp_path / "sure", stated, graph(stated.outputs), b"weights")
+    rgb = np.full((64, 96, 3), 120, np.uint8)
+    rgb[16:48, 16:48] = 200
+    found = registry.load(str(tmp_path / "sure")).predict(Sample(rgb))
+    np.testing.assert_allclose(found.confidence, 1 - found.heatmap, atol=1e-6)
+    assert found.regions[0].values["confidence"] == pytest.approx(1 - found.regions[0].score, abs=1e-3)
+    report = scan(rgb, detectors=["ela"], models=[tmp_path / "sure"])
+    np.testing.assert_allclose(report.maps["grey_confidence"], 255 - report.maps["grey"].astype(int), atol=1)
+    page = report.save_html(tmp_path / "page.html")
+    assert "How sure grey is of each place" in page.read_text()
+    assert report.verdict == scan(rgb, detectors=["ela"], models=[tmp_path / "sure"]).verdict
+    plain = registry.load(str(made(tmp_path / "plain").folder)).predict(Sample(rgb))
+    assert plain.confidence is None
+    assert "confidence" not in plain.regions[0].values

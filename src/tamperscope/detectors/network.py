@@ -8,12 +8,13 @@ Limits. A network knows what it was shown. On pictures unlike those it can be su
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tamperscope.detectors.base import Detector, Guide
 from tamperscope.inference.artifact import Artifact, open_artifact
 from tamperscope.signal.regions import from_heatmap
-from tamperscope.types import Finding, Prediction, Sample
+from tamperscope.types import Finding, FloatArray, Prediction, Region, Sample
 
 
 class Network(Detector):
@@ -37,6 +38,7 @@ class Network(Detector):
     def __init__(self, artifact: str | Path | Artifact) -> None:
         self.artifact = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
         self._ask = self.artifact.predictor()
+        self._ask.confidence = True
 
     @property
     def name(self) -> str:
@@ -56,6 +58,8 @@ class Network(Detector):
         text = f"{card.title} takes {share:.1%} of the picture for forged; its score is {answer.score:.3f}."
         answer.reasons = [Finding("network.share", text, "info", {"share": share}, self.name)]
         answer.regions = from_heatmap(answer.heatmap, self.name)
+        if answer.confidence is not None:
+            answer.regions = [_sure(region, answer.confidence) for region in answer.regions]
         answer.evidence = {
             "share": share,
             "threshold": card.threshold,
@@ -63,3 +67,10 @@ class Network(Detector):
             "licence": card.licence,
         }
         return answer
+
+
+def _sure(region: Region, confidence: FloatArray) -> Region:
+    """Return a region with how sure the network is of it, on average."""
+    x0, y0, x1, y1 = region.box
+    inside = confidence[y0:y1, x0:x1][region.mask if region.mask is not None else ...]
+    return replace(region, values={**region.values, "confidence": round(float(inside.mean()), 3)})

@@ -63,6 +63,7 @@ class Predictor:
         threshold: Probability of a pixel that becomes heat 0.5, where a pixel is called forged.
         clips: Whether it takes frames together, with an axis of time after the first.
         classes: Whether answers tell the likeliest editor of each pixel, where the network tells editors apart.
+        confidence: Whether answers tell how sure the network is of each pixel, where it says so.
     """
 
     forward: Forward
@@ -73,6 +74,7 @@ class Predictor:
     threshold: float = 0.5
     clips: bool = False
     classes: bool = False
+    confidence: bool = False
 
     def __call__(self, sample: Sample) -> Prediction:
         """Return the map (sigmoid of the logit, so that 0.5 is the decision) and the score of a sample.
@@ -89,19 +91,26 @@ class Predictor:
             return [self(frame) for frame in frames]
         plan = self.view.plan(frames[0].size)
         scores: list[NDArray[np.float64]] = []
-        merged = plan.merge(self._maps(frames, plan, scores))
+        found: set[str] = set()
+        merged = plan.merge(self._maps(frames, plan, scores, found))
         answers = []
-        for number, (heat, *shares) in enumerate(merged):
+        for number, (heat, *others) in enumerate(merged):
             heatmap = np.clip(heat, 0, 1).astype(np.float32)
             score = float(max(s[number] for s in scores)) if scores else float(heatmap.max())
-            classes = np.argmax(shares, 0).astype(np.int16) if shares else None
-            answers.append(Prediction(self.name, frames[number].size, score, heatmap, classes=classes))
+            answer = Prediction(self.name, frames[number].size, score, heatmap)
+            if "confidence" in found:
+                answer.confidence = np.clip(others.pop(0), 0, 1).astype(np.float32)
+            if "classes" in found:
+                answer.classes = np.argmax(others, 0).astype(np.int16)
+            answers.append(answer)
         return answers
 
-    def _maps(self, frames: Sequence[Sample], plan: Plan, scores: list[NDArray[np.float64]]) -> Iterator[FloatArray]:
-        """Yield the maps (T, 1 + K, S, S) of each canvas, and add to the scores, (T,) each.
+    def _maps(
+        self, frames: Sequence[Sample], plan: Plan, scores: list[NDArray[np.float64]], found: set[str]
+    ) -> Iterator[FloatArray]:
+        """Yield the maps (T, N, S, S) of each canvas; add to the scores, (T,) each, and to the names of what is found.
 
-        They are the heat and, where it is asked for, the share of each of the K classes.
+        They are the heat and, where they are asked for and given, the confidence and the share of each of the classes.
         """
         bias = math.log(self.threshold / (1 - self.threshold))
         each = [needs_of(frame, self.needs) for frame in frames]
@@ -123,7 +132,11 @@ class Predictor:
                 scores += list(special.expit(outputs["score"].astype(np.float64)).reshape(size))
             mask = outputs["mask"].astype(np.float32)
             maps = special.expit(mask - np.float32(bias)).reshape(*size, 1, *mask.shape[-2:])
-            if self.classes and "classes" in outputs:
+            found.update(name for name in ("confidence", "classes") if getattr(self, name) and name in outputs)
+            if "confidence" in found:
+                sure = special.expit(outputs["confidence"].astype(np.float32)).reshape(maps.shape)
+                maps = np.concatenate([maps, sure], 2)
+            if "classes" in found:
                 shares = special.softmax(outputs["classes"].astype(np.float32), axis=-3)
                 maps = np.concatenate([maps, shares.reshape(*size, *shares.shape[-3:])], 2)
             yield from maps

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tamperscope.report import film_view, imaging, view, words
-from tamperscope.report.schema import Report
+from tamperscope.report.schema import CONFIDENCE, Report
 from tamperscope.report.text import safe
 from tamperscope.report.timeline import clock
 
@@ -81,7 +81,7 @@ def environment() -> Environment:
         "paragraphs": lambda text: [part for part in text.split("\n\n") if part.strip()],
         "cut": safe,
     }
-    environment.globals |= {"words": words, "legend": _legend()}
+    environment.globals |= {"words": words, "legend": _legend(), "CONFIDENCE": CONFIDENCE}
     return environment
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = "1.1"
 FUSED = "fused"
+CONFIDENCE = "_confidence"
+"""Ends the name of a map that says how sure a detector is of its other one."""
 EXIT_CODES = {"no_evidence": 0, "inconclusive": 2, "suspicious": 3, "strong_evidence": 3}
 
 
@@ -137,7 +139,7 @@ class PredictionModel(Model):
         counts: bool = False,
         seconds: float | None = None,
     ) -> PredictionModel:
-        """Return the model of a `Prediction`; its heatmap belongs into `Report.with_pictures`."""
+        """Return the model of a `Prediction`; its maps belong into `Report.with_pictures`."""
         told = guide and GuideModel(
             looks_at=guide.looks_at, how_to_read=guide.how_to_read, when_it_lies=guide.when_it_lies
         )
@@ -288,7 +290,10 @@ class Report(Model):
 
     @property
     def maps(self) -> dict[str, UInt8Array]:
-        """(H, W) uint8 maps as stored, 255 = heatmap 1.0, by detector and `fused`; above 127 = above 0.5."""
+        """(H, W) uint8 maps as stored, 255 = heatmap 1.0, by detector and `fused`; above 127 = above 0.5.
+
+        `NAME_confidence` is how sure a detector is of each pixel, where it says so.
+        """
         return dict(self._maps)
 
     def map(self, name: str) -> FloatArray:

@@ -163,6 +163,9 @@ class Scanner:
             if prediction.heatmap is not None:
                 maps[name] = quantized(name, prediction.heatmap, sample.size)
                 prediction.heatmap = None
+            if prediction.confidence is not None:
+                maps[f"{name}{schema.CONFIDENCE}"] = quantized(name, prediction.confidence, sample.size)
+                prediction.confidence = None
             seconds[name] = time.perf_counter() - start
             predictions.append(prediction)
         return predictions, maps, seconds

@@ -123,7 +123,7 @@ def _sample(scanner: Scanner, footage: Footage, chosen: tuple[int, float], where
         predictions,
         spent,
         thumbnail=imaging.jpeg(imaging.shrink(rgb, _THUMBNAIL), 80),
-        maps={name: imaging.grey_png(heat) for name, heat in maps.items()},
+        maps={name: imaging.grey_png(maps[name]) for name in names if name in maps},
         colours=histogram(rgb),
         noise=noise_levels(rgb) if min(sample.size) >= 2 * BLOCK else None,
         scores={p.detector: p.score if math.isfinite(p.score) else None for p in predictions},
