@@ -24,9 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import measured
 import numpy as np
 import torch
-from rich.progress import track
 
 from tamperscope.bench import baselines
 from tamperscope.data import manifest as manifests
@@ -38,7 +38,6 @@ from tamperscope.files import write_atomic
 from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge as make
 from tamperscope.geometry import PIECE, PIECES
-from tamperscope.metrics import intervals, pixel, ranking
 from tamperscope.networks import catalog
 from tamperscope.networks.base import parameters
 from tamperscope.types import Prediction, Sample
@@ -181,25 +180,8 @@ def measure(args: argparse.Namespace) -> None:
             ask: Callable[[Sample], Prediction] = predict.load(folder / "best.pt")
         else:
             ask = partial(baselines.predict, name)
-        found = {key: _rows(ask, *told, f"{name} {seed} {key}") for key, told in sets.items()}
+        found = {key: measured.rows(ask, *told, f"{name} {seed} {key}") for key, told in sets.items()}
         write_atomic(path, json.dumps(found).encode())
-
-
-def _rows(
-    ask: Callable[[Sample], Prediction], pictures: Manifest, entries: list[manifests.Entry], label: str
-) -> list[list[float | None]]:
-    """Return number of the group, label, score, and of a forged picture pixel F1 and AUC, for each picture."""
-    rows = []
-    groups = {name: i for i, name in enumerate(dict.fromkeys(e.source_group for e in entries))}
-    for entry in track(entries, label):
-        sample = pictures.open(entry)
-        answer = ask(sample)
-        row: list[float | None] = [groups[entry.source_group], sample.label, round(answer.score, 5), None, None]
-        if sample.mask is not None and sample.mask.any():
-            found = pixel.measure(answer.heatmap, sample.mask, ("f1", "auc"))
-            row[3:] = [round(found[name], 4) for name in ("f1", "auc")]
-        rows.append(row)
-    return rows
 
 
 def table(args: argparse.Namespace) -> None:
@@ -214,27 +196,11 @@ def table(args: argparse.Namespace) -> None:
     found: dict[str, list[Any]] = {}
     for run in sorted(known["runs"]):
         found.setdefault(run.rpartition("-")[0], []).append(known["runs"][run])
-    result = {name: {key: _summary([a[key] for a in seeds]) for key in SETS} for name, seeds in found.items()}
+    result = {name: {key: measured.summary([a[key] for a in seeds]) for key in SETS} for name, seeds in found.items()}
     write_atomic(kept, (json.dumps(known) + "\n").encode())
     held = {"measured": result, "cost": known["cost"]}
     write_atomic(args.out.with_suffix(".json"), (json.dumps(held, indent=1) + "\n").encode())
     write_atomic(args.out.with_suffix(".md"), _page(result, known["cost"]).encode())
-
-
-def _summary(answers: list[list[list[float]]]) -> dict[str, Any]:
-    """Return each metric: mean over seeds with a bootstrap by group, and the seeds' own values."""
-    first = answers[0]
-    forged = [i for i, row in enumerate(first) if row[3] is not None]
-    groups = [str(first[i][0]) for i in forged]
-    labels = np.array([bool(row[1]) for row in first])
-    summary: dict[str, Any] = {"forged": len(forged), "pristine": int((~labels).sum())}
-    for name, column in (("pixel_f1", 3), ("pixel_auc", 4)):
-        rows = np.array([[rows[i][column] for rows in answers] for i in forged])
-        whole = intervals.bootstrap(rows.mean(1), groups)
-        summary[name] = {"mean": str(whole), "seeds": [round(float(v), 4) for v in rows.mean(0)]}
-    aucs = [ranking.auc(np.array([row[2] for row in rows]), labels) for rows in answers]
-    summary["image_auc"] = {"mean": f"{np.mean(aucs):.3f}", "seeds": [round(float(v), 4) for v in aucs]}
-    return summary
 
 
 def _page(result: dict[str, Any], costs: dict[str, Any]) -> str:
@@ -247,11 +213,7 @@ def _page(result: dict[str, Any], costs: dict[str, Any]) -> str:
         size = ["–"] * 3
         if cost:
             size = [f"{cost['parameters'] / 1e6:.2f} M", f"{cost['mmacs']:.0f}", f"{cost['images_per_second']:.0f}"]
-        numbers = []
-        for key, metric in shown:
-            held = result[name][key][metric]
-            least, most = min(held["seeds"]), max(held["seeds"])
-            numbers.append(held["mean"] if least == most else f"{held['mean']}; {least:.3f}–{most:.3f}")
+        numbers = [measured.shown(result[name][key][metric]) for key, metric in shown]
         seeds = str(len(result[name]["held"]["image_auc"]["seeds"]))
         lines.append([name, seeds, *size, *numbers])
     one = result[order[0]]

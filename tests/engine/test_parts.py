@@ -13,10 +13,11 @@ from torch import nn
 
 from tamperscope.engine import evaluate, optim, predict
 from tamperscope.engine import recipe as recipes
-from tamperscope.engine.recipe import Lora, Optimizer, Schedule
+from tamperscope.engine.recipe import Lora, Optimizer, Schedule, Wanted
 from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
 from tamperscope.inference.predictor import View
 from tamperscope.metrics import pixel
+from tamperscope.nn.efficientnet_lite import EfficientNetLite0
 from tamperscope.types import Prediction, Sample
 
 
@@ -149,3 +150,16 @@ def test_a_recipe_says_what_is_wrong_with_it(tmp_path: Path) -> None:
 def test_shipped_recipes_load(name: str) -> None:
     changed = ["train_on=[{manifest: x.jsonl}]", "steps=0", "epochs=1"]
     assert recipes.load(name, changed).network.name
+
+
+def test_a_trained_network_needs_the_weights_it_began_with_no_more(tmp_path: Path) -> None:
+    begun = EfficientNetLite0()
+    torch.save(begun.state_dict(), tmp_path / "lite0.pth")
+    settings = {"streams": ["lite0"], "weights": str(tmp_path / "lite0.pth")}
+    wanted = Wanted(name="braid", settings=settings)
+    network = predict.build(wanted)
+    torch.testing.assert_close(network.objects.backbone.state_dict(), begun.state_dict())
+    torch.save(predict.saved(wanted, network.state_dict(), 1, {}), tmp_path / "best.pt")
+    (tmp_path / "lite0.pth").unlink()
+    again, _ = predict.restored(tmp_path / "best.pt")
+    torch.testing.assert_close(again.state_dict(), network.state_dict())

@@ -79,7 +79,10 @@ def restored(path: str | Path) -> tuple[Network, Wanted]:
         InputError: It is no file of a trained network.
     """
     held = _read(path)
-    wanted = Wanted.model_validate({**held["network"], "weights": ""})
+    told = held["network"]
+    # What it began with is overwritten, and may be gone.
+    settings = {name: value for name, value in told["settings"].items() if name != "weights"}
+    wanted = Wanted.model_validate({**told, "weights": "", "settings": settings})
     network = build(wanted)
     _fill(network, held["weights"], path)
     return network.eval(), wanted
