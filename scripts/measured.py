@@ -48,7 +48,8 @@ def summary(seeds: Sequence[list[Row]]) -> dict[str, Any]:
     for name, column in PIXEL.items():
         values = np.array([[one[i][column] for one in seeds] for i in forged], float)
         whole = intervals.bootstrap(values.mean(1), groups)
-        found[name] = {"mean": str(whole), "seeds": [round(float(v), 4) for v in values.mean(0)]}
+        spread = {"low": round(whole.low, 4), "high": round(whole.high, 4)}
+        found[name] = {"mean": str(whole), **spread, "seeds": [round(float(v), 4) for v in values.mean(0)]}
     aucs = [ranking.auc(np.array([row[2] for row in one], float), labels) for one in seeds]
     found["image_auc"] = {"mean": f"{np.mean(aucs):.3f}", "seeds": [round(float(v), 4) for v in aucs]}
     return found
