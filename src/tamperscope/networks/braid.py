@@ -25,8 +25,8 @@ ABOUT = About(
     title="Braid",
     source="of this project; after CAT-Net (quantized frequencies), TruFor (confidence) and RelayFormer (relay tokens)",
     departures=(
-        "Frequencies are found from the pixels and the file's table, so that windows of any picture have them; of a "
-        "JPEG of 8-bit steps from 3 on, 99.5 % of those that are not 0 equal the file's.",
+        "Frequencies are found from the pixels and the file's table, so that windows of any picture have them; in "
+        "files whose steps begin at 3, 98 to 100 % of those that are not 0 equal the file's.",
         "What the whole picture is like is told by a mosaic of pieces at full resolution, not by a thumbnail, for "
         "traces do not outlive being made smaller.",
     ),
