@@ -166,16 +166,19 @@ def test_windows_wholly_inside_need_the_wide_blocks() -> None:
 
 @pytest.mark.slow
 def test_resizing_takes_traces_away_and_leaves_what_a_picture_shows() -> None:
+    """A region of a fine pattern, as of another sensor, against an object of a colour that nothing else has."""
+    rows, columns = np.mgrid[:96, :96]
+    pattern = np.where((rows + columns) % 2, 8.0, -8.0)[..., None]
+
     def draw(rng: np.random.Generator, count: int = 8, kind: str | None = None) -> noise_worlds.World:
         made = noise_worlds.feathered(rng, count, 96, blur=1.0)
         shown = rng.random(count) < 0.5 if kind is None else np.full(count, kind == "shown")
-        for i in np.flatnonzero(shown):  # an object of a colour that nothing else has; its noise is the background's
+        for i in range(count):
             clean = noise_worlds.content(rng, 96)
             alpha = made.mask[i, 0].numpy()[..., None]
-            colour = np.array([210.0, 25.0, 200.0])
-            flat = noise_worlds.noisy(
-                rng, clean * (1 - alpha) + colour * alpha, 0 * alpha[..., 0], float(made.strength[i])
-            )
+            changed = np.array([210.0, 25.0, 200.0]) if shown[i] else clean + pattern
+            mixed = clean * (1 - alpha) + changed * alpha
+            flat = noise_worlds.noisy(rng, mixed, 0 * alpha[..., 0], float(made.strength[i]))
             made.image[i] = torch.from_numpy(flat.transpose(2, 0, 1) / 255).float()
         return made
 
