@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tamperscope.cli.data import app
-from tamperscope.data.manifest import Entry, Manifest, write
+from tamperscope.data.manifest import Entry, Manifest, moved, write
 from tamperscope.data.splitting import part_of, split
 from tamperscope.errors import InvalidValueError
 
@@ -61,6 +61,13 @@ def test_groups_stay_together_and_pictures_open(listed: Path, tmp_path: Path) ->
         groups.append({e.group for e in entries})
         assert 2 * len(groups[-1]) == count
     assert not groups[0] & groups[1]
+
+
+def test_a_field_that_names_no_file_stays_as_it_is(listed: Path, tmp_path: Path) -> None:
+    entry = Entry(image="images/0a.png", editor="a person", turn="images/1a.png", change=3)
+    after = moved(entry, listed.parent, tmp_path / "elsewhere")
+    assert (after.extra["editor"], after.extra["change"]) == ("a person", 3)
+    assert (tmp_path / "elsewhere" / after.extra["turn"]).resolve() == (listed.parent / "images/1a.png").resolve()
 
 
 @pytest.mark.parametrize("shares", [{}, {"a": 0.7, "b": 0.7}, {"a": -0.1}, {"../a": 0.5}])

@@ -154,10 +154,14 @@ def relative(path: str | Path, folder: str | Path) -> str:
 
 
 def moved(entry: Entry, root: str | Path, folder: str | Path) -> Entry:
-    """Return an entry of a manifest in `root` as one in `folder` names it: the files stay where they are."""
-    known = {name: getattr(entry, name, None) for name in (*_FILES, *_MORE_FILES)}
-    paths = {name: relative(Path(root, path), folder) for name, path in known.items() if path and isinstance(path, str)}
-    return entry.model_copy(update=paths)
+    """Return an entry of a manifest in `root` as one in `folder` names it: the files stay where they are.
+
+    Fields such as `editor`, which need not be paths, are those of a file where there is one.
+    """
+    known = {name: path for name in _FILES if (path := getattr(entry, name))}
+    more = {name: path for name in _MORE_FILES if isinstance(path := entry.extra.get(name), str)}
+    known |= {name: path for name, path in more.items() if Path(root, path).is_file()}
+    return entry.model_copy(update={name: relative(Path(root, path), folder) for name, path in known.items()})
 
 
 @dataclass(frozen=True, slots=True)
