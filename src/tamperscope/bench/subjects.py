@@ -89,7 +89,9 @@ class Panel:
             return self._folder.predict(sample)
         if name in baselines.MAPS:
             return baselines.predict(name, sample)
-        return replace(self._detectors[name].predict(sample), detector=name)
+        found = self._detectors[name].predict(sample)
+        # A network is known by its folder here.
+        return found if found.detector == name else replace(found, detector=name)
 
     def _fused(self, sample: Sample, found: dict[str, Prediction]) -> Prediction:
         """Weigh all detectors as a scan does."""

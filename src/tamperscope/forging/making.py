@@ -16,7 +16,7 @@ from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.forging import operations
 from tamperscope.forging.plan import Plan, Prepared
 from tamperscope.forging.pool import Photo, Pool
-from tamperscope.ops import attack, warps
+from tamperscope.ops import attack, augment
 from tamperscope.ops.forge import delivery, histories
 from tamperscope.ops.record import record
 from tamperscope.report import imaging
@@ -169,7 +169,7 @@ def prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
     sample = _upright(sample)
     known = pool.lines(photo)
     if wanted.max_side and max(sample.size) > wanted.max_side and wanted.cut and not known:
-        sample = _cut(sample, wanted.max_side, rng)
+        sample = augment.Window(wanted.max_side, grid=8)(sample, rng)
     elif wanted.max_side and max(sample.size) > wanted.max_side:
         factor = wanted.max_side / max(sample.size)
         sample = attack.replay(sample, [{"op": "resize", "factor": factor, "interpolation": "area"}])
@@ -181,14 +181,6 @@ def prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
     authentic = replace(sample, mask=np.zeros(sample.size, np.bool_), label=0)
     first = histories.first_compression(opened.sample)
     return Source(photo, authentic, outline, str(opened.intake["sha256"]), first)
-
-
-def _cut(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
-    """Return a part of at most `side` pixels a side, at a place drawn on the grid of 8."""
-    size = [min(n, side) for n in sample.size]
-    top, left = (8 * int(rng.integers((n - s) // 8 + 1)) for n, s in zip(sample.size, size, strict=True))
-    after = warps.window(sample, top, left, size[0], size[1])
-    return record(sample, after, "window", top=top, left=left, height=size[0], width=size[1])
 
 
 def _upright(sample: Sample) -> Sample:
