@@ -205,9 +205,9 @@ def table(args: argparse.Namespace) -> None:
 
 def _page(result: dict[str, Any], costs: dict[str, Any]) -> str:
     order = sorted(result, key=lambda name: -np.mean(result[name]["held"]["pixel_auc"]["seeds"]))
-    shown = [(key, metric) for key in SETS for metric in SHOWN]
+    shown = [(key, metric) for key in SETS for metric in measured.METRICS]
     head = ["system", "seeds", "parameters", "MMAC", "images/s", *(f"{SETS[key]}: {metric}" for key, metric in shown)]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for name in order:
         cost = costs.get(name, {})
         size = ["–"] * 3
@@ -220,13 +220,10 @@ def _page(result: dict[str, Any], costs: dict[str, Any]) -> str:
     clear = [name for name in order if result[name]["held"]["pixel_auc"]["low"] > bar]
     one = result[order[0]]
     counts = "; ".join(f"{SETS[key]}: {one[key]['forged']} forged, {one[key]['pristine']} pristine" for key in SETS)
-    return TEXT.format(
-        counts=counts, clear=", ".join(clear) or "none", table="\n".join(f"| {' | '.join(line)} |" for line in lines)
-    )
+    return TEXT.format(counts=counts, clear=", ".join(clear) or "none", table=measured.markdown(head, lines))
 
 
 SETS = {"held": "held-out forgeries", "casia": "CASIA v1"}
-SHOWN = ("pixel_f1", "pixel_auc", "image_auc")
 TEXT = f"""# All systems on one budget
 
 Every system at its tiny size, each seed trained on the same {FORGERIES["train"]} forgeries with their twins: in

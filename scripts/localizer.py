@@ -115,7 +115,7 @@ def _answers(work: Path, out: Path, name: str) -> dict[str, list[measured.Row]]:
 
 def _table(args: argparse.Namespace) -> None:
     lines = []
-    head = ["design", "parameters", "seconds", *(f"{label}: {m}" for label in MEASURED for m in SHOWN)]
+    head = ["design", "parameters", "seconds", *(f"{label}: {m}" for label in MEASURED for m in measured.METRICS)]
     result = {}
     for name in DESIGNS:
         out = args.work / "designs" / name.replace(" ", "_")
@@ -124,14 +124,13 @@ def _table(args: argparse.Namespace) -> None:
         told, rows = (json.loads((out / file).read_text()) for file in ("done.json", "rows.json"))
         found = {label: measured.summary([rows[label]]) for label in MEASURED}
         result[name] = told | {"measured": found}
-        numbers = [measured.shown(found[label][m]) for label in MEASURED for m in SHOWN]
+        numbers = [measured.shown(found[label][m]) for label in MEASURED for m in measured.METRICS]
         lines.append([name, f"{told['parameters'] / 1e6:.2f} M", f"{told['seconds']:.0f}", *numbers])
-    text = "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+    text = measured.markdown(head, lines)
     write_atomic(args.out.with_suffix(".json"), (json.dumps(result, indent=1) + "\n").encode())
     write_atomic(args.out.with_suffix(".md"), TEXT.format(steps=args.steps, table=text).encode())
 
 
-SHOWN = ("pixel_f1", "pixel_auc", "image_auc")
 TEXT = """# Designs of the shipped localizer on one budget
 
 Each was trained once, {steps} steps of 8 windows of 224 pixels, the same windows in the same order, and nothing was

@@ -15,6 +15,7 @@ from tamperscope.types import Prediction, Sample
 Row = list[float | None]
 """Number of the group, label, score, and of a forged picture pixel F1 at 0.5 and pixel AUC."""
 PIXEL = {"pixel_f1": 3, "pixel_auc": 4}
+METRICS = (*PIXEL, "image_auc")
 
 
 def rows(
@@ -59,3 +60,8 @@ def shown(values: dict[str, Any]) -> str:
     """Return one metric of a summary as a cell of a table: the mean, then the least and the most of the seeds."""
     least, most = min(values["seeds"]), max(values["seeds"])
     return str(values["mean"]) if least == most else f"{values['mean']}; {least:.3f}–{most:.3f}"
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
