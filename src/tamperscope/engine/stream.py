@@ -258,6 +258,8 @@ class Stream:
 
     def _replaced(self, unit: _Unit, result: list[Canvas] | Failure) -> list[Canvas]:
         """Return the canvases of a unit, or those of another item of its class in its place."""
+        if not isinstance(result, Failure):
+            return result
         rng = self._rng(2, unit.place)
         listed = self._items[next(i for i, s in enumerate(self.sources) if s is unit.source)]
         # Of its class, or a source that lost some would be balanced no more.
