@@ -156,12 +156,22 @@ class Plan:
             flat = first.astype(np.float32).reshape(-1, *first.shape[-2:])
             return np.asarray([_resize(one, self.size) for one in flat], np.float32).reshape(*outer, *self.size)
         total = np.zeros((*outer, *self.size), np.float32)
-        weight = np.zeros(self.size, np.float32)
+        rows, columns = self._shares(0), self._shares(1)
         for (x0, y0, x1, y1), tile in zip(self.boxes, chain([first], stream), strict=True):
-            window = self._window(y0, y1, 0)[:, None] * self._window(x0, x1, 1)[None, :]
-            total[..., y0:y1, x0:x1] += window * tile[..., : y1 - y0, : x1 - x0]
-            weight[y0:y1, x0:x1] += window
-        return np.asarray(total / weight, np.float32)
+            share = rows[y0, y1][:, None] * columns[x0, x1][None, :]
+            total[..., y0:y1, x0:x1] += share * tile[..., : y1 - y0, : x1 - x0]
+        return total
+
+    def _shares(self, axis: int) -> dict[tuple[int, int], FloatArray]:
+        """Return the share of each canvas along an axis, by its span; over a pixel they add up to 1.
+
+        The canvases are a grid, so that shares along both axes multiply, and no sum of all windows is needed.
+        """
+        windows = {span: self._window(*span, axis) for span in ((b[1 - axis], b[3 - axis]) for b in self.boxes)}
+        total = np.zeros(self.size[axis], np.float32)
+        for (start, stop), window in windows.items():
+            total[start:stop] += window
+        return {(start, stop): window / total[start:stop] for (start, stop), window in windows.items()}
 
     def _window(self, start: int, stop: int, axis: int) -> FloatArray:
         """Ramp linearly over the overlap, but stay flat along the picture's own edges."""

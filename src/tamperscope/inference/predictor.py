@@ -95,11 +95,12 @@ class Predictor:
         merged = plan.merge(self._maps(frames, plan, scores, found))
         answers = []
         for number, (heat, *others) in enumerate(merged):
-            heatmap = np.clip(heat, 0, 1).astype(np.float32)
+            heatmap = np.clip(heat, 0, 1, out=heat)  # pictures may be large: no copies
             score = float(max(s[number] for s in scores)) if scores else float(heatmap.max())
             answer = Prediction(self.name, frames[number].size, score, heatmap)
             if "confidence" in found:
-                answer.confidence = np.clip(others.pop(0), 0, 1).astype(np.float32)
+                sure = others.pop(0)
+                answer.confidence = np.clip(sure, 0, 1, out=sure)
             if "classes" in found:
                 answer.classes = np.argmax(others, 0).astype(np.int16)
             answers.append(answer)
