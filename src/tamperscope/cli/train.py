@@ -57,6 +57,7 @@ def export(
         list[str] | None, typer.Option(help="Manifest for threshold and calibration; the run's own if not said.")
     ] = None,
     measure_on: Annotated[list[str] | None, typer.Option(help="Manifest to measure on that decides nothing.")] = None,
+    note: Annotated[list[str] | None, typer.Option(help="What else its users should know, such as failures.")] = None,
 ) -> None:
     """Make an artifact of a run's best network: a folder that `scan --model` uses without torch."""
     import json
@@ -68,7 +69,7 @@ def export(
     from tamperscope.engine.export import Wish
     from tamperscope.engine.export import export as write
 
-    wish = Wish(licence, name, side, tuple(calibrate_on or ()), tuple(measure_on or ()))
+    wish = Wish(licence, name, side, tuple(calibrate_on or ()), tuple(measure_on or ()), tuple(note or ()))
     try:
         made = write(run, out or run / "artifact", wish)
     except (TamperscopeError, OSError) as error:

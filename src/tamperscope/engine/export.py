@@ -51,6 +51,7 @@ class Wish:
         side: Of its canvases; 0 = that of the run's validation.
         calibrate_on: Manifests for threshold and calibration; the run's validation when empty.
         measure_on: Manifests that it is measured on and that decide nothing.
+        notes: What else its users should know.
     """
 
     licence: str
@@ -58,6 +59,7 @@ class Wish:
     side: int = 0
     calibrate_on: tuple[str, ...] = ()
     measure_on: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
@@ -90,6 +92,7 @@ def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
         source=about.source,
         departures=about.departures,
         licence=wish.licence,
+        notes=wish.notes,
         network=_shareable(recipe.network.model_dump(mode="json")),
         parameters=parameters(network),
         input=asked,

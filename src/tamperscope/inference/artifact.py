@@ -71,6 +71,7 @@ class Card(_Model):
         source: Paper and code that the network follows, and `departures` from it.
         departures: What differs, and why.
         licence: Of the weights, in words.
+        notes: What else its users should know: the pictures' sources, known failures.
         network: System, size and settings, from which it is built anew for training.
         parameters: Numbers that it learned or was given.
         input: How it is asked.
@@ -89,6 +90,7 @@ class Card(_Model):
     source: str = ""
     departures: tuple[str, ...] = ()
     licence: str = Field(min_length=1)
+    notes: tuple[str, ...] = ()
     network: dict[str, Any]
     parameters: int
     input: Input
