@@ -193,15 +193,21 @@ def test_few_pictures_give_no_calibration(run: Path, tmp_path: Path) -> None:
     made = export.export(run, tmp_path / "out", Wish("CC0", calibrate_on=(str(few),), measure_on=(str(few),)))
     assert made.card.calibration is None
     assert made.card.measured["decided nothing"]["pictures"] == 6
+    found = made.card.measured["decided nothing"]
+    low, high = found["intervals"]["pixel_f1"]
+    assert 0 <= low <= found["pixel_f1"] <= high <= 1
+    assert "image_auc" not in found["intervals"], "too few pictures"
 
 
 def test_the_command_line_exports(run: Path, tmp_path: Path) -> None:
     few = make_set(tmp_path / "few", 4, "val")
     asked = ["export", str(run), "--licence", "CC0", "--out", str(tmp_path / "out"), "--calibrate-on", str(few)]
+    asked += ["--note", "fails on screens"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
     assert open_artifact(tmp_path / "out").card.name == "unet"
-    assert json.loads((tmp_path / "out" / "card.json").read_text())["licence"] == "CC0"
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert (card["licence"], card["notes"]) == ("CC0", ["fails on screens"])
     none = CliRunner().invoke(app, ["export", str(tmp_path), "--licence", "CC0"])
     assert none.exit_code == 1
     assert "expected the folder of a training" in none.output

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from tamperscope.engine import evaluate, predict, sources
 from tamperscope.engine.checkpoint import BEST
 from tamperscope.engine.journal import CARD as RUN
-from tamperscope.engine.recipe import Data, Recipe
+from tamperscope.engine.recipe import PIXEL, Data, Recipe
 from tamperscope.errors import InputError
 from tamperscope.geometry import PIECE, PIECES
 from tamperscope.inference.artifact import GRAPH, Artifact, Card, Input, write_artifact
 from tamperscope.inference.predictor import Arrays
-from tamperscope.metrics import confusion
+from tamperscope.metrics import confusion, intervals, ranking
 from tamperscope.networks import catalog
 from tamperscope.networks.base import Network, parameters
 from tamperscope.types import Sample
@@ -310,7 +310,29 @@ def _measured(artifact: Artifact, threshold: float, data: Sequence[Data], wish: 
     found = {}
     for name, manifests in asked.items():
         if manifests:
-            tally = evaluate.tally(predictor, _pictures(manifests, seed))
+            groups: dict[int, str] = {}
+            tally = evaluate.tally(predictor, _noting(groups, _pictures(manifests, seed)))
             known = {k: round(v, 4) for k, v in tally.metrics().items() if not np.isnan(v)}
-            found[name] = {"pictures": len(tally.scores), "forged": len(tally.rows), **known}
+            counted = {"pictures": len(tally.scores), "forged": len(tally.rows)}
+            found[name] = {**counted, **known, "intervals": _intervals(tally, groups)}
     return found
+
+
+def _noting(groups: dict[int, str], pictures: Iterable[tuple[int, Sample]]) -> Iterator[tuple[int, Sample]]:
+    for place, sample in pictures:
+        groups[place] = str(sample.meta.get("group") or sample.id)
+        yield place, sample
+
+
+def _intervals(tally: evaluate.Tally, groups: Mapping[int, str]) -> dict[str, list[float]]:
+    """Return the ends of 95 % intervals by group: of means over forged pictures, and of the AUC of scores."""
+    places = sorted(tally.rows)
+    names = [groups[place[0]] for place in places]
+    found = {f"pixel_{n}": intervals.bootstrap([tally.rows[p][n] for p in places], names) for n in PIXEL if places}
+    listed = sorted(tally.scores)
+    rows = np.array([tally.scores[place] for place in listed], float)
+    forged = int(rows[:, 1].sum())
+    if min(forged, len(rows) - forged) >= LEAST:
+        named = [groups[place[0]] for place in listed]
+        found["image_auc"] = intervals.bootstrap(rows, named, lambda r: ranking.auc(r[:, 0], r[:, 1] > 0))
+    return {name: [round(i.low, 4), round(i.high, 4)] for name, i in found.items() if i.n}

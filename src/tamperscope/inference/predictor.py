@@ -42,12 +42,20 @@ class View:
 
     def plan(self, size: tuple[int, int]) -> Plan:
         """Return the geometry for pictures of a size (H, W); with `fixed`, what a canvas cannot hold is tiled."""
-        how, wanted = self.how, max(size) if self.how == "pad" else min(self.side, max(size))
+        how, wanted = self.how, max(size) if self.how == "pad" else max(map(self._needed, size))
         if self.fixed:
             how, wanted = "tile", self.side
         # No larger than the picture needs: what is added to fill a canvas costs as much as the picture.
         side = -(-wanted // self.multiple) * self.multiple
         return Fit(how, side, min(self.overlap, side - self.grid) if how == "tile" else 0, self.grid).plan(size)
+
+    def _needed(self, length: int) -> int:
+        """Return the smallest side of as few tiles as cover a length, so that they overlap no more than they must."""
+        if length <= self.side:
+            return length
+        overlap = min(self.overlap, self.side - self.grid)
+        count = math.ceil((length - overlap) / (self.side - overlap))
+        return math.ceil((length - overlap) / count) + overlap
 
 
 @dataclass(slots=True, eq=False)
