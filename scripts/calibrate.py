@@ -1,12 +1,17 @@
-"""Make the calibration card: run the detectors over pictures whose truth is known, then fit.
+"""Make the calibration cards: run the detectors over pictures whose truth is known, then fit.
 
     python scripts/calibrate.py extract --manifest DATA/manifest.jsonl --out out/calibration.jsonl --workers 2
-    python scripts/calibrate.py fit --rows out/calibration.jsonl
+    python scripts/calibrate.py fit --rows out/calibration.jsonl --out CLASSICAL --leave-out localizer
+    python scripts/calibrate.py extract --manifest DATA/manifest.jsonl --out out/network.jsonl --workers 2 \\
+        --listed out/localizer/photos/choose.jsonl out/localizer/photos/measure.jsonl
+    python scripts/calibrate.py fit --rows out/network.jsonl --keep CLASSICAL
 
 `extract` takes the `train` split only. From every pristine picture it makes up to three rows: the file as it is, a
 forgery made from it, and its twin, which went through the same deliveries without the edit. It can be stopped and
 started again; with `--detectors` it runs a part of them, and `fit` joins several files of rows. `fit` prints what it
-found in folds that took no part, and writes the card.
+found in folds that took no part, and writes the card. The classical card comes of all pictures. That with the network
+keeps its curves; what the network is worth, and all weights and thresholds, come of pictures `--listed` that no
+network was trained on.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 import resumable
+from scipy import special
 
 from tamperscope import media, registry
 from tamperscope.data import manifest
@@ -38,9 +44,10 @@ from tamperscope.report.fields import quantized
 from tamperscope.types import Prediction, Sample
 from tamperscope.verdict import fit
 from tamperscope.verdict.card import CalibrationCard, Curve, Threshold
-from tamperscope.verdict.fusion import fuse_maps
+from tamperscope.verdict.fusion import family_maps, fuse_maps
 
-CARD = Path(__file__).parents[1] / "src/tamperscope/weights/calibration.json"
+WEIGHTS = Path(__file__).parents[1] / "src/tamperscope/weights"
+CARD = WEIGHTS / "calibration.json"
 GRID = 64
 MAX_HOST = 1_200_000
 SKIPPED = ("ai_portraits",)  # generated pictures are neither pristine nor locally edited
@@ -162,9 +169,10 @@ def _safely(task: Task) -> dict[str, Any]:
         return {"key": task.key, "error": f"{type(error).__name__}: {error}"}
 
 
-def tasks(path: Path, detectors: tuple[str, ...]) -> Iterator[Task]:
-    """Yield the tasks of a manifest's train split, in a fixed order."""
+def tasks(path: Path, detectors: tuple[str, ...], listed: set[Path] | None = None) -> Iterator[Task]:
+    """Yield the tasks of a manifest's train split, or of some pictures of it, in a fixed order."""
     entries = [e for e in manifest.read(path) if e.split == "train" and e.image.split("/")[1] not in SKIPPED]
+    entries = [e for e in entries if listed is None or (path.parent / e.image).resolve() in listed]
     donors = [e for e in entries if e.image.split("/")[1] != DOCUMENTS]
     rng = np.random.default_rng(7)
     for index, entry in enumerate(entries):
@@ -176,7 +184,8 @@ def tasks(path: Path, detectors: tuple[str, ...]) -> Iterator[Task]:
 
 def extract(args: argparse.Namespace) -> None:
     names = tuple(args.detectors.split(",")) if args.detectors else tuple(registry.names())
-    chosen = list(tasks(Path(args.manifest), names))[:: args.every]
+    listed = {(m.parent / e.image).resolve() for m in args.listed for e in manifest.read(m)} or None
+    chosen = list(tasks(Path(args.manifest), names, listed))[:: args.every]
     resumable.run([(t.key, t) for t in chosen], _safely, args.out, args.workers, "observing")
 
 
@@ -202,12 +211,12 @@ def _heat(rows: list[dict[str, Any]], name: str, curve: Curve | None) -> np.ndar
     return fit.fit_heat(np.array(parts[0], float), np.array(parts[1], float))
 
 
-def fit_card(rows: list[dict[str, Any]], gate: dict[str, tuple[bool, str]]) -> CalibrationCard:
-    """Return a card fitted on `rows`; its thresholds are placeholders."""
+def fit_card(rows: list[dict[str, Any]], gate: dict[str, tuple[bool, str]], kept: dict[str, Curve]) -> CalibrationCard:
+    """Return a card fitted on `rows`, but for the curves that are kept; its thresholds are placeholders."""
     observed = [_observation(r) for r in rows]
-    curves = {}
-    for name in registry.names():
-        if not any(name in o.scores for o in observed):
+    curves = dict(kept)
+    for name in gate:
+        if name in kept or not any(name in o.scores for o in observed):
             continue
         family = registry.load(name).family
         draft = fit.fit_curve(observed, name, family, *gate[name], [0.0, 0.0])
@@ -225,23 +234,48 @@ def fit_card(rows: list[dict[str, Any]], gate: dict[str, tuple[bool, str]]) -> C
         thresholds=dict.fromkeys(fit.NOMINAL, blank),
     )
     card = fit.with_weights(card, observed)
+    if any(curve.family == "network" for curve in curves.values()):
+        # Families of one trace each add as they are; a network looks at all traces, so its evidence overlaps theirs.
+        card = card.model_copy(update={"pixel_weights": pixel_weights(rows, card)})
     return card.model_copy(update={"pixel_prior": best_prior(rows, card)})
+
+
+def _told(rows: list[dict[str, Any]], card: CalibrationCard) -> Iterator[tuple[Any, Any, np.ndarray]]:
+    """Yield maps, worths of scores and truth of each forgery."""
+    for row in rows:
+        if row["kind"] == "forged" and (mask := _unpack(row["mask"]).astype(bool)).any():
+            predictions = [Prediction(name, (1, 1), score) for name, score in row["scores"].items()]
+            worth = {p.detector: c for p in predictions if (c := card.calibrate(p)) is not None}
+            yield {n: _unpack(m).reshape(GRID, GRID) for n, m in row["maps"].items()}, worth, mask
+
+
+def pixel_weights(rows: list[dict[str, Any]], card: CalibrationCard) -> dict[str, float]:
+    """Return what the evidence of each family on a pixel counts: a logistic regression, each picture weighing alike."""
+    families = sorted({c.family for c in card.detectors.values() if c.counts})
+    rng = np.random.default_rng(0)
+    tables, truths = [], []
+    for maps, worth, mask in _told(rows, card):
+        table = np.zeros((GRID * GRID, len(families)))
+        for family, evidence in family_maps(maps, worth, card):
+            table[:, families.index(family)] = evidence.ravel()
+        for truth in (mask, ~mask):
+            if truth.any():
+                drawn = rng.choice(np.flatnonzero(truth), 64)
+                tables.append(table[drawn])
+                truths.append(mask[drawn])
+    weights, _ = fit.fit_weights(np.concatenate(tables), np.concatenate(truths))
+    return {f: round(float(w), 4) for f, w in zip(families, weights, strict=True)}
 
 
 def best_prior(rows: list[dict[str, Any]], card: CalibrationCard) -> float:
     """Return the log odds at which the fused maps of the forgeries reach the highest mean F1 at 0.5."""
-    choices = np.arange(-4.0, 0.25, 0.25)
+    choices = np.arange(-6.0, 0.25, 0.25)
     totals = np.zeros(len(choices))
-    for row in rows:
-        if row["kind"] != "forged":
+    for maps, worth, mask in _told(rows, card):
+        fused = fuse_maps(maps, worth, card)
+        if fused is None:
             continue
-        predictions = [Prediction(name, (1, 1), score) for name, score in row["scores"].items()]
-        worth = {p.detector: c for p in predictions if (c := card.calibrate(p)) is not None}
-        fused = fuse_maps({n: _unpack(m).reshape(GRID, GRID) for n, m in row["maps"].items()}, worth, card)
-        mask = _unpack(row["mask"]).astype(bool)
-        if fused is None or not mask.any():
-            continue
-        odds = np.log(fused.ravel() / (1 - fused.ravel()))
+        odds = special.logit(np.clip(fused.ravel(), 1e-7, 1 - 1e-7))
         totals += [confusion.counts(odds, mask, -choice).f1 for choice in choices]
     return float(choices[int(totals.argmax())])
 
@@ -251,13 +285,13 @@ def _blob() -> np.ndarray:
     return np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2) / (2 * 0.25**2)).ravel()
 
 
-def gates(rows: list[dict[str, Any]]) -> dict[str, tuple[bool, str]]:
+def gates(rows: list[dict[str, Any]], names: list[str]) -> dict[str, tuple[bool, str]]:
     """Say for each detector whether its map beats a centred blob where it speaks, by the interval of the difference.
 
     A detector speaks where its score lies above the 95th percentile of its scores on pristine pictures.
     """
     found = {}
-    for name in registry.names():
+    for name in names:
         clean = [r["scores"][name] for r in rows if r["kind"] != "forged" and name in r["scores"]]
         floor = float(np.quantile(clean, 0.95)) if clean else math.inf
         gains, sources = [], []
@@ -293,18 +327,28 @@ def joined(paths: list[str]) -> list[dict[str, Any]]:
 def fit_command(args: argparse.Namespace) -> None:
     rows = joined(args.rows)
     failed = [r for r in rows if "error" in r]
-    rows = [r for r in rows if "error" not in r and {*r["scores"], *r["cause"]} >= set(registry.names())]
-    gate = gates(rows)
+    names = [name for name in registry.names() if name not in args.leave_out]
+    rows = [r for r in rows if "error" not in r and {*r["scores"], *r["cause"]} >= set(names)]
+    base = CalibrationCard.model_validate_json(Path(args.keep).read_text()) if args.keep else None
+    kept = (
+        {
+            n: c if c.population else c.model_copy(update={"population": base.population})
+            for n, c in base.detectors.items()
+        }
+        if base
+        else {}
+    )
+    gate = gates(rows, names)
     for name in args.exclude:
         gate[name] = (False, args.exclude_why)
     llr = np.zeros(len(rows))
     for fold in range(fit.FOLDS):
         inside = [r for r in rows if _observation(r).fold != fold]
-        card = fit_card(inside, gate)
+        card = fit_card(inside, gate, kept)
         for i, row in enumerate(rows):
             if _observation(row).fold == fold:
                 llr[i] = fit.fused_llr(_observation(row), card)
-    card = fit_card(rows, gate)
+    card = fit_card(rows, gate, kept)
     observed = [_observation(r) for r in rows]
     clean = np.array([not o.forged for o in observed])
     strata = np.array([o.stratum for o in observed])
@@ -337,7 +381,7 @@ def fit_command(args: argparse.Namespace) -> None:
         f"{counts['pristine']} pristine files (camera originals, web photos, people, objects, portraits, receipts, "
         f"video frames), {counts['twin']} re-saved copies of them, and {counts['forged']} forgeries made from them "
         "(splice, copy-move, removal; JPEG 70-98 or PNG)"
-    )
+    ) + (", on none of which a network was trained" if kept else "")
     final = card.model_copy(
         update={"population": population, "thresholds": chosen, "provenance": provenance(counts, failed)}
     )
@@ -396,11 +440,14 @@ def main() -> None:
     one.add_argument("--workers", type=int, default=2)
     one.add_argument("--detectors", default="", help="comma-separated; all when empty")
     one.add_argument("--every", type=int, default=1, help="take every n-th task only")
+    one.add_argument("--listed", type=Path, nargs="*", default=[], help="manifests: take only the pictures in them")
     one.set_defaults(run=extract)
     two = verbs.add_parser("fit")
     two.add_argument("--rows", nargs="+", default=["out/calibration.jsonl"])
     two.add_argument("--out", default=str(CARD))
     two.add_argument("--table", default="", help="write the rates in folds that took no part here")
+    two.add_argument("--keep", default="", help="a card whose curves are to stay")
+    two.add_argument("--leave-out", nargs="*", default=[], help="detectors that are not to be on the card")
     two.add_argument("--exclude", nargs="*", default=[], help="detectors that must not count")
     two.add_argument("--exclude-why", default="left out by hand")
     two.set_defaults(run=fit_command)

@@ -45,7 +45,7 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "native": ("camera", ("hosts.max_side=640", "hosts.cut=1", "donors.max_side=640", "donors.cut=1")),
 }
 COUNTS = {
-    "train": {"small": 2500, "every": 2500, "native": 1000},
+    "train": {"small": 2500, "every": 2500, "native": 500},
     "choose": {"small": 100, "every": 100, "native": 60},
     "measure": {"small": 150, "native": 100},
 }
@@ -56,6 +56,7 @@ SHARES = {"measure": 0.15, "choose": 0.15, "train": 0.7}
 ALL = "[rgb, srm, dct, lite0]"
 DESIGNS: dict[str, tuple[str, ...]] = {
     "braid": (),
+    "wider and deeper": ("network.settings={width: 128, blocks: 6}",),
     "without the mosaic": ("network.settings.relay=false",),
     "without frequencies": ("network.settings.streams=[rgb, srm]",),
     "without residuals": ("network.settings.streams=[rgb, dct]",),

@@ -16,6 +16,8 @@ from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.inference.artifact import CARD
 
 GROUP = _PACKAGE = "tamperscope.detectors"
+SHIPPED_NETWORK = "localizer"
+"""The detector that is a network inside of the package; all others are classical, or come from elsewhere."""
 _FOLDER = Path(__file__).parent / "detectors"
 # `network` is the kind of all exported networks; which one is said by its folder.
 _NOT_DETECTORS = {"__init__", "base", "network"}

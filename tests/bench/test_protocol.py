@@ -8,7 +8,7 @@ from tamperscope.bench import protocol, run
 from tamperscope.data import sources
 from tamperscope.errors import InputError, UnknownNameError
 from tamperscope.metrics.suites import named
-from tamperscope.ops import grids
+from tamperscope.ops import attack, grids
 
 SHIPPED = (
     "aigcdetectbenchmark",
@@ -18,6 +18,8 @@ SHIPPED = (
     "ff_cross",
     "genimage",
     "iff",
+    "localizer",
+    "localizer_robustness",
     "mvss",
     "robustness",
 )
@@ -53,7 +55,7 @@ def test_shipped_protocols_name_what_exists(name: str) -> None:
     assert set(chosen.suites) <= set(named.names())
     assert {test.set or test.name for test in chosen.tests if not test.manifest} <= set(sources.names())
     assert len({test.name for test in chosen.tests}) == len(chosen.tests)
-    assert set(chosen.attacks) <= set(grids.names())
+    assert all(text in grids.names() or attack.parse(text).steps for text in chosen.attacks)
     assert len(run.points(chosen)) > len(chosen.attacks)
 
 

@@ -13,12 +13,13 @@ from PIL import Image
 import tamperscope
 from tamperscope import registry
 from tamperscope.detectors.base import Detector, Guide
-from tamperscope.errors import InputError, UnknownNameError
+from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
 from tamperscope.media.recompress import encode_jpeg, recompress
 from tamperscope.metrics import ranking
 from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.scanning import QUICK, Scanner
 from tamperscope.types import Sample
+from tamperscope.verdict.card import shipped_card
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,24 @@ def test_quick_runs_the_quick_ones_and_says_what_it_left_out(photo) -> None:  # 
     assert left_out <= {n.what for n in report.verdict.not_checked}
     assert report.verdict.stability.status == "not_run"
     assert "--quick" in report.reproduce.command
+
+
+def test_the_shipped_network_is_asked_unless_it_is_to_be_left_out(copied) -> None:  # type: ignore[no-untyped-def]
+    scans = {on: Scanner(network=on, probe=False).scan(copied[0]) for on in (True, False)}
+    for on, report in scans.items():
+        rows = {p.detector: p for p in report.predictions}
+        assert set(rows) == set(registry.names()) - (set() if on else {"localizer"})
+        edges = {t.level: t.llr for t in report.verdict.thresholds}
+        assert edges == {level: t.llr for level, t in shipped_card(on).thresholds.items()}
+        assert ("--no-model" in report.reproduce.command) is not on
+        assert ("localizer" in {n.what for n in report.verdict.not_checked}) is not on
+        assert ("models" in report.reproduce.options) is on
+    assert "localizer_confidence" in scans[True].maps
+
+
+def test_nothing_but_the_network_and_no_network_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="left out"):
+        Scanner(["localizer"], network=False)
 
 
 def test_full_scan_probes_stability(copied) -> None:  # type: ignore[no-untyped-def]

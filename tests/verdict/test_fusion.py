@@ -116,3 +116,17 @@ def test_what_hardly_moves_the_odds_is_no_reason() -> None:
         verdict = decide([Prediction("zero", (8, 8), 1.0)], [], card)
         assert len(verdict.reasons_for) == count
         assert verdict.llr == pytest.approx(card.intercept + worth.llr[1])
+
+
+def test_pixel_weights_say_what_a_family_counts_on_a_pixel(card: CalibrationCard) -> None:
+    heat = np.full(SIZE, 200, np.uint8)
+    verdict = decide([say("zero", 5)], [], card)
+
+    def odds(weight: float) -> float:
+        weighed = card.model_copy(update={"pixel_weights": {card.detectors["zero"].family: weight}})
+        fused = fuse_maps({"zero": heat}, verdict.calibrated, weighed)
+        assert fused is not None
+        return float(np.log(fused[0, 0] / (1 - fused[0, 0]))) - card.pixel_prior
+
+    assert odds(0.0) == pytest.approx(0.0, abs=1e-3)
+    assert odds(0.5) == pytest.approx(odds(1.0) / 2, rel=1e-3)

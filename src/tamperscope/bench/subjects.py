@@ -30,7 +30,9 @@ from tamperscope.types import Prediction, Sample
 from tamperscope.verdict.card import Calibrated, Level, shipped_card
 from tamperscope.verdict.fusion import decide, fuse_maps
 
-FUSED = "fused"
+FUSED, CLASSICAL = "fused", "classical"
+"""The whole scan, and what it is without the shipped network."""
+_CARDS = {FUSED: True, CLASSICAL: False}
 _PACKAGE = Path(__file__).parents[1]
 # Code that every number rests on; a detector's own file comes on top.
 _ROOMS = ("media", "signal", "metrics", "ops", "inference")
@@ -43,11 +45,18 @@ def resolve(names: Sequence[str]) -> list[str]:
     Raises:
         UnknownNameError: No subject of that name.
     """
-    known = [*registry.names(), FUSED, *baselines.MAPS]
+    known = [*registry.names(), FUSED, CLASSICAL, *baselines.MAPS]
     for name in names:
         if name not in known and not registry.is_network(name):
             raise unknown_name("detector", name, known)
-    return list(dict.fromkeys([*(names or [*registry.names(), FUSED]), "ela", *baselines.MAPS]))
+    return list(dict.fromkeys([*(names or [*registry.names(), CLASSICAL, FUSED]), "ela", *baselines.MAPS]))
+
+
+def _parts(name: str) -> list[str]:
+    """Return the detectors that a subject asks."""
+    if name in _CARDS:
+        return [n for n in registry.names() if _CARDS[name] or n != registry.SHIPPED_NETWORK]
+    return [name] if name in registry.names() or registry.is_network(name) else []
 
 
 class Panel:
@@ -62,16 +71,15 @@ class Panel:
         """
         self.names = list(names)
         self._folder = folder
-        self._fusable = registry.names() if FUSED in self.names else []
-        own = [n for n in self.names if n in registry.names() or registry.is_network(n)]
-        self._detectors: dict[str, Detector] = {n: registry.load(n) for n in dict.fromkeys([*self._fusable, *own])}
+        wanted = [part for name in self.names for part in _parts(name)]
+        self._detectors: dict[str, Detector] = {name: registry.load(name) for name in dict.fromkeys(wanted)}
 
     def predict(self, sample: Sample) -> Iterator[Prediction]:
         """Yield the predictions of all subjects in order; one that raises becomes a `failed` prediction."""
         found: dict[str, Prediction] = {}
         for name in self.names:
-            if name == FUSED:
-                yield self._fused(sample, found)
+            if name in _CARDS:
+                yield self._fused(name, sample, found)
             else:
                 yield self._one(name, sample, found)
 
@@ -93,13 +101,13 @@ class Panel:
         # A network is known by its folder here.
         return found if found.detector == name else replace(found, detector=name)
 
-    def _fused(self, sample: Sample, found: dict[str, Prediction]) -> Prediction:
-        """Weigh all detectors as a scan does."""
-        card = shipped_card()
-        predictions = [self._one(name, sample, found) for name in self._fusable]
+    def _fused(self, name: str, sample: Sample, found: dict[str, Prediction]) -> Prediction:
+        """Weigh detectors as a scan does."""
+        card = shipped_card(_CARDS[name])
+        predictions = [self._one(part, sample, found) for part in _parts(name)]
         verdict = decide(predictions, [], card)
         maps = {p.detector: quantized(p.detector, p.heatmap, sample.size) for p in predictions if p.heatmap is not None}
-        return Prediction(FUSED, sample.size, verdict.llr, fuse_maps(maps, verdict.calibrated, card))
+        return Prediction(name, sample.size, verdict.llr, fuse_maps(maps, verdict.calibrated, card))
 
 
 class SavedMaps:
@@ -175,7 +183,7 @@ def probability(name: str, score: float) -> float:
     card = shipped_card()
     if math.isnan(score):
         return math.nan
-    if name == FUSED:
+    if name in _CARDS:
         return Calibrated(score, score, score).probability
     if name in card.detectors:
         return card.detectors[name].at(score).probability
@@ -190,8 +198,8 @@ def level(llr: float) -> Level:
 
 
 def calibrated() -> set[str]:
-    """Return the detectors that the shipped card knows."""
-    return set(shipped_card().detectors)
+    """Return the subjects whose scores the shipped cards know the worth of."""
+    return {*_CARDS, *shipped_card().detectors}
 
 
 @cache
@@ -202,13 +210,12 @@ def fingerprint(name: str) -> str:
         path = _PACKAGE / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             state.update(file.read_bytes())
-    one = name in registry.names() or registry.is_network(name)
-    for own in registry.names() if name == FUSED else [name] if one else []:
+    for own in _parts(name):
         detector = registry.load(own)
         state.update(Path(inspect.getfile(type(detector))).read_bytes())
         state.update(str(getattr(detector, "fingerprint", "")).encode())
-    if name == FUSED:
-        state.update(shipped_card().model_dump_json().encode())
+    if name in _CARDS:
+        state.update(shipped_card(_CARDS[name]).model_dump_json().encode())
     state.update((_PACKAGE / "bench/baselines.py").read_bytes() if name in baselines.MAPS else b"")
     return state.hexdigest()
 
@@ -218,6 +225,7 @@ def about(name: str) -> str:
     lines = {e.name: e.summary for e in registry.entries()}
     lines |= {
         FUSED: "The whole scan: all detectors, calibrated and weighed.",
+        CLASSICAL: "A scan without the shipped network.",
         baselines.RANDOM: "Noise: looks at nothing.",
         baselines.CENTRE_BLOB: "A Gaussian at the middle: looks at nothing.",
         baselines.TABLE_LOOKUP: "Looks up the quantization table alone, learnt on other sources of the same set.",

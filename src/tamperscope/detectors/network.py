@@ -50,12 +50,16 @@ class Network(Detector):
         """What its answers follow from, beside this code."""
         return self.artifact.sha256
 
+    def ask(self, sample: Sample) -> Prediction:
+        """Return the network's answer, without reasons and regions."""
+        return self._ask(sample)
+
     def analyze(self, sample: Sample) -> Prediction:
         """Return what the network says; see `Detector.analyze`."""
-        card, answer = self.artifact.card, self._ask(sample)
+        card, answer = self.artifact.card, self.ask(sample)
         assert answer.heatmap is not None
         share = float((answer.heatmap >= 0.5).mean())
-        text = f"{card.title} takes {share:.1%} of the picture for forged; its score is {answer.score:.3f}."
+        text = f"The network {card.title} takes {share:.1%} of the picture for forged; its score is {answer.score:.3f}."
         answer.reasons = [Finding("network.share", text, "info", {"share": share}, self.name)]
         answer.regions = from_heatmap(answer.heatmap, self.name)
         if answer.confidence is not None:

@@ -247,9 +247,9 @@ class Braid(Network):
 
     def __init__(
         self,
-        width: int = 128,
+        width: int = 96,
         widths: Sequence[int] = (24, 48),
-        blocks: int = 6,
+        blocks: int = 4,
         streams: Sequence[str] = STREAMS,
         relay: bool = True,
         bce: float = 1.0,
@@ -332,7 +332,7 @@ class Braid(Network):
 
 
 def build(size: Size = "tiny", **settings: Any) -> Braid:
-    """Return a Braid: 128 wide with six blocks in full, 32 with two in tiny.
+    """Return a Braid: 96 wide with four blocks in full, 32 with two in tiny.
 
     Args:
         size: `full` or `tiny`.

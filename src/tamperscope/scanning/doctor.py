@@ -18,6 +18,7 @@ PARTS = (
     "simplejpeg",
     "jpeglib",
     "numba",
+    "onnxruntime",
     "pydantic",
     "c2pa-python",
 )
@@ -32,7 +33,8 @@ def checks() -> Iterator[tuple[str, bool, str]]:
     for extra, module in EXTRAS.items():
         found = importlib.util.find_spec(module) is not None
         yield f"extra {extra}", True, "installed" if found else f"not installed (pip install 'tamperscope[{extra}]')"
-    for what, check in (("isolated decoder", _decoder), ("calibration", _calibration), ("scan", _scan)):
+    parts = {"isolated decoder": _decoder, "calibration": _calibration, "shipped network": _network, "scan": _scan}
+    for what, check in parts.items():
         yield what, *_try(check)
 
 
@@ -72,6 +74,15 @@ def _calibration() -> str:
     card = shipped_card()
     weighed = sorted(name for name, curve in card.detectors.items() if curve.counts)
     return f"{len(card.detectors)} detectors calibrated, {len(weighed)} weighed: {', '.join(weighed)}"
+
+
+def _network() -> str:
+    from tamperscope import registry
+    from tamperscope.types import Sample
+
+    network = registry.load(registry.SHIPPED_NETWORK)
+    network.analyze(Sample(np.zeros((64, 64, 3), np.uint8)))
+    return f"{network.artifact.card.parameters:,} parameters, sha256 {network.fingerprint[:12]} as stated"
 
 
 def _scan() -> str:

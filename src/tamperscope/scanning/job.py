@@ -38,6 +38,7 @@ class Job:
         json: File, or `-` for standard output; one picture only.
         out: `.jsonl` or `.csv` to append to; files that it holds already are passed over.
         save_maps: Folder for maps.
+        network: Whether the shipped network may be asked.
         models: Folders of exported networks.
         frames: How many frames of a video to look at.
     """
@@ -51,6 +52,7 @@ class Job:
     json: str = ""
     out: Path | None = None
     save_maps: Path | None = None
+    network: bool = True
     models: Sequence[Path] = ()
     frames: int = FRAMES
 
@@ -62,7 +64,14 @@ class Job:
             UnknownNameError: No detector of that name.
         """
         limits = Limits() if self.max_pixels is None else Limits(max_pixels=self.max_pixels)
-        scanner = Scanner(self.detectors, self.quick, limits=limits, models=self.models, frames=self.frames)
+        scanner = Scanner(
+            self.detectors,
+            self.quick,
+            limits=limits,
+            network=self.network,
+            models=self.models,
+            frames=self.frames,
+        )
         if list(self.paths) == [STDIN]:
             with _told(scanner):
                 row = _from_stdin(scanner)

@@ -56,27 +56,36 @@ class Scanner:
         quick: Run only the `QUICK` ones, and no stability probe.
         probe: Whether to try the verdict on re-deliveries.
         limits: What a file may ask for.
-        card: The calibration; that of each of the `models` is added to it.
+        network: Whether the shipped network may be asked.
         models: Folders of exported networks, asked beside the detectors.
         frames: How many frames of a video to look at.
         tell: Called with the name of each step before it starts.
+        card: The calibration of these detectors; that of each of the `models` is added to it.
     """
 
     names: Sequence[str] = ()
     quick: bool = False
     probe: bool = True
     limits: Limits = field(default_factory=Limits)
-    card: CalibrationCard = field(default_factory=shipped_card)
+    network: bool = True
     models: Sequence[str | Path] = ()
     frames: int = FRAMES
     tell: Callable[[str], None] = lambda step: None
+    card: CalibrationCard = field(init=False)
     _loaded: dict[str, Detector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.names = list(dict.fromkeys(self.names)) or (list(QUICK) if self.quick else registry.names())
+        wanted = list(dict.fromkeys(self.names)) or self._usual()
+        self.names = [name for name in wanted if self.network or name != registry.SHIPPED_NETWORK]
+        if not self.names:
+            raise InvalidValueError("expected detectors, found the shipped network alone, which is to be left out")
+        self.card = shipped_card(registry.SHIPPED_NETWORK in self.names)
         self._loaded = {name: registry.load(name) for name in self.names}
         for folder in self.models:
             self._add(Network(folder))
+
+    def _usual(self) -> list[str]:
+        return list(QUICK) if self.quick else registry.names()
 
     def _add(self, network: Network) -> None:
         if network.name in (*self._loaded, *registry.names()):
@@ -89,7 +98,7 @@ class Scanner:
 
     @property
     def networks(self) -> dict[str, Network]:
-        """The exported networks by name."""
+        """The exported networks by name, the shipped one among them."""
         return {name: found for name, found in self._loaded.items() if isinstance(found, Network)}
 
     @property
@@ -229,7 +238,8 @@ class Scanner:
             quick = self.quick or not self.probe
             why = "left out by options" if quick else "it would take too long here, or the file is damaged"
             rows.append(schema.NotChecked(what="stability under re-delivery", why=why))
-        weighed = [n for n in self.networks if (curve := self.card.detectors.get(n)) and curve.counts]
+        added = (n for n in self.networks if n != registry.SHIPPED_NETWORK)
+        weighed = [n for n in added if (curve := self.card.detectors.get(n)) and curve.counts]
         if weighed:
             why = f"the rates were measured without {', '.join(weighed)}"
             rows.append(schema.NotChecked(what="false alarms of this verdict", why=why))
@@ -241,8 +251,11 @@ class Scanner:
         words = ["tamperscope", "scan", name or "-"]
         if self.quick:
             words.append("--quick")
-        own = [name for name in self.names if name not in self.networks]
-        if set(own) != set(QUICK if self.quick else registry.names()):
+        own = [name for name in self.names if name in registry.names()]
+        usual = set(self._usual()) - (set() if self.network else {registry.SHIPPED_NETWORK})
+        if not self.network:
+            words.append("--no-model")
+        if set(own) != usual:
             words += ["--detectors", ",".join(own)]
         for folder in self.models:
             words += ["--model", str(folder)]
@@ -276,6 +289,7 @@ def scan(
     name: str = "",
     models: Sequence[str | Path] = (),
     frames: int = FRAMES,
+    network: bool = True,
 ) -> schema.Report:
     """Scan one picture or video and return the report: verdict, map, reasons, container facts.
 
@@ -287,12 +301,14 @@ def scan(
         name: Shown in the report for sources without a file name.
         models: Folders of exported networks, asked beside the detectors.
         frames: How many frames of a video to look at; `report.timeline` tells of each.
+        network: Whether the shipped network may be asked; without it only classical detectors are.
 
     Raises:
         InputError: The source is no picture that may be opened, or a model no exported network; the message says why.
         UnknownNameError: No detector of that name; the nearest one is offered.
     """
-    return Scanner(detectors, quick, limits=limits or Limits(), models=models, frames=frames).scan(source, name)
+    scanner = Scanner(detectors, quick, limits=limits or Limits(), network=network, models=models, frames=frames)
+    return scanner.scan(source, name)
 
 
 def headline(verdict: Verdict, found: Sequence[Region]) -> str:

@@ -1,7 +1,7 @@
 """The calibration card: what a raw score is worth, on which population, and where the verdict's thresholds lie.
 
-The card is made by `scripts/calibrate.py` and shipped as `weights/calibration.json`. A detector that is not on it is
-shown uncalibrated and never moves the verdict.
+There are two, with the shipped network and without it; `scripts/calibrate.py` makes them, and they lie in `weights`. A
+detector that is not on the card is shown uncalibrated and never moves the verdict.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class CalibrationCard(_Frozen):
         detectors: Curves by detector.
         weights: By trace family.
         intercept: Added to the weighted sum.
+        pixel_weights: By trace family, of its evidence on a pixel; 1 where none is stated.
         pixel_prior: Log odds added to each pixel's evidence; set where the maps of forgeries reach their best F1.
         thresholds: By level, all but `no_evidence`.
         provenance: Sources, licences, counts, seed and the command that made it.
@@ -106,6 +107,7 @@ class CalibrationCard(_Frozen):
     weights: dict[str, float]
     intercept: float
     pixel_prior: float
+    pixel_weights: dict[str, float] = {}
     thresholds: dict[Level, Threshold]
     provenance: dict[str, Any] = {}
 
@@ -140,8 +142,13 @@ class CalibrationCard(_Frozen):
         return reached
 
 
-@lru_cache(maxsize=1)
-def shipped_card() -> CalibrationCard:
-    """Return the card inside the package."""
-    text = resources.files("tamperscope.weights").joinpath("calibration.json").read_text(encoding="utf-8")
+@lru_cache(maxsize=2)
+def shipped_card(network: bool = True) -> CalibrationCard:
+    """Return the card inside the package.
+
+    Args:
+        network: Whether the shipped network is among the detectors; without it other weights and thresholds hold.
+    """
+    name = "calibration.json" if network else "calibration_classical.json"
+    text = resources.files("tamperscope.weights").joinpath(name).read_text(encoding="utf-8")
     return CalibrationCard.model_validate_json(text)

@@ -7,7 +7,7 @@ weights from a logistic regression (see `scripts/calibrate.py`). A detector that
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -115,33 +115,44 @@ def fuse_maps(
 ) -> FloatArray | None:
     """Return the fused (H, W) float32 map in [0, 1], or None when no counting detector has a map.
 
-    Each quantized heatmap becomes a per-pixel log-likelihood ratio, scaled by how probable the detector's picture-level
-    score makes a forgery at all; the strongest of a family counts, families add, and 0.5 is where
-    the fused maps of the calibration's forgeries reach their highest mean F1.
+    The evidence of families adds with the card's weights for pixels, and 0.5 is where the fused maps of the
+    calibration's forgeries reach their highest mean F1.
 
     Args:
         maps: By detector, (H, W) uint8, 255 = heat 1.
         calibrated: By detector, what its score is worth.
         card: The calibration.
     """
+    total: FloatArray | None = None
+    for family, evidence in family_maps(maps, calibrated, card):
+        evidence *= np.float32(card.pixel_weights.get(family, 1.0))
+        total = evidence if total is None else np.add(total, evidence, out=total)
+    if total is None:
+        return None
+    total += np.float32(card.pixel_prior)
+    np.clip(total, -30.0, 30.0, out=total)
+    np.exp(-total, out=total)
+    total += 1.0
+    return np.reciprocal(total, out=total)
+
+
+def family_maps(
+    maps: Mapping[str, UInt8Array], calibrated: Mapping[str, Calibrated], card: CalibrationCard
+) -> Iterator[tuple[str, FloatArray]]:
+    """Yield each trace family with its (H, W) evidence: log-likelihood ratios of a forged pixel, one map at a time.
+
+    Each quantized heatmap becomes a per-pixel log-likelihood ratio, scaled by how probable the detector's picture-level
+    score makes a forgery at all; the strongest of a family counts. See `fuse_maps` for the arguments.
+    """
     by_family: dict[str, list[str]] = defaultdict(list)
     for name in maps:
         if name in calibrated and card.detectors[name].counts:
             by_family[card.detectors[name].family].append(name)
-    if not by_family:
-        return None
-    total: FloatArray | None = None
-    for members in by_family.values():
+    for family, members in by_family.items():
         strongest: FloatArray | None = None
         for name in members:
             table = card.detectors[name].heat_table() * np.float32(calibrated[name].probability)
             evidence = np.asarray(cv2.LUT(maps[name], table), dtype=np.float32)
             strongest = evidence if strongest is None else np.maximum(strongest, evidence, out=strongest)
         assert strongest is not None
-        total = strongest if total is None else np.add(total, strongest, out=total)
-    assert total is not None
-    total += np.float32(card.pixel_prior)
-    np.clip(total, -30.0, 30.0, out=total)
-    np.exp(-total, out=total)
-    total += 1.0
-    return np.reciprocal(total, out=total)
+        yield family, strongest

@@ -1,0 +1,39 @@
+"""The whole scan and its classical part, as subjects of a bench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tamperscope import media, registry
+from tamperscope.bench import subjects
+from tamperscope.bench.subjects import CLASSICAL, FUSED, Panel
+from tamperscope.media.recompress import encode_jpeg
+from tamperscope.scanning import Scanner
+from tamperscope.types import Prediction
+
+
+@pytest.fixture(scope="module")
+def answers(photo: Callable[[str], np.ndarray]) -> dict[str, Prediction]:
+    data = encode_jpeg(np.ascontiguousarray(photo("coffee")[:200, :260]), 85)
+    names = [*registry.names(), CLASSICAL, FUSED]
+    found = {p.detector: p for p in Panel(names).predict(media.open(data).sample)}
+    assert list(found) == names
+    return {"data": data, **found}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(("name", "network"), [(FUSED, True), (CLASSICAL, False)])
+def test_weighs_as_a_scan_does(answers: dict[str, Prediction], name: str, network: bool) -> None:
+    report = Scanner(network=network, probe=False).scan(answers["data"])
+    assert answers[name].score == pytest.approx(report.verdict.llr)
+    heat = answers[name].heatmap
+    assert heat is not None
+    np.testing.assert_allclose(heat, report.map("fused"), atol=1 / 255)
+
+
+def test_the_network_changes_the_whole_scan_alone() -> None:
+    assert subjects.fingerprint(CLASSICAL) != subjects.fingerprint(FUSED)
+    assert {CLASSICAL, FUSED, *registry.names()} <= subjects.calibrated()
+    assert subjects.probability(CLASSICAL, 0.0) == subjects.probability(FUSED, 0.0) == 0.5
