@@ -53,6 +53,15 @@ MAX_HOST = 1_200_000
 SKIPPED = ("ai_portraits",)  # generated pictures are neither pristine nor locally edited
 DOCUMENTS = "documents"
 OPS = ("splice", "copy_move", "removal")
+KINDS = {
+    "camera": "camera originals",
+    "web": "web photos",
+    "people": "people",
+    "objects": "objects",
+    "portraits": "portraits",
+    "documents": "receipts",
+    "video_objects": "video frames",
+}
 A_CONTRARIO = ("zero", "noisesniffer")
 # What an editor may have written anew says nothing when it agrees: here forgeries always keep the old preview, so that
 # agreement would count as proof of an untouched picture.
@@ -377,10 +386,10 @@ def fit_command(args: argparse.Namespace) -> None:
         command = "python scripts/calibrate.py fit --rows ROWS --table " + args.table
         Path(args.table).write_text(json.dumps({"command": command, **table}, indent=1) + "\n")
     counts = {k: sum(r["kind"] == k for r in rows) for k in ("pristine", "twin", "forged")}
+    shown = ", ".join(text for name, text in KINDS.items() if name in table["counts"])
     population = (
-        f"{counts['pristine']} pristine files (camera originals, web photos, people, objects, portraits, receipts, "
-        f"video frames), {counts['twin']} re-saved copies of them, and {counts['forged']} forgeries made from them "
-        "(splice, copy-move, removal; JPEG 70-98 or PNG)"
+        f"{counts['pristine']} pristine files ({shown}), {counts['twin']} re-saved copies of them, and "
+        f"{counts['forged']} forgeries made from them (splice, copy-move, removal; JPEG 70-98 or PNG)"
     ) + (", on none of which a network was trained" if kept else "")
     final = card.model_copy(
         update={"population": population, "thresholds": chosen, "provenance": provenance(counts, failed)}
