@@ -46,8 +46,7 @@ from tamperscope.verdict import fit
 from tamperscope.verdict.card import CalibrationCard, Curve, Threshold
 from tamperscope.verdict.fusion import family_maps, fuse_maps
 
-WEIGHTS = Path(__file__).parents[1] / "src/tamperscope/weights"
-CARD = WEIGHTS / "calibration.json"
+CARD = Path(__file__).parents[1] / "src/tamperscope/weights/calibration.json"
 GRID = 64
 MAX_HOST = 1_200_000
 SKIPPED = ("ai_portraits",)  # generated pictures are neither pristine nor locally edited

@@ -60,6 +60,6 @@ def clipped(rgb: UInt8Array) -> BoolArray:
     Args:
         rgb: (H, W, 3).
     """
-    brightest, darkest = rgb.max(axis=2), rgb.min(axis=2)
-    lost = ((darkest >= _BRIGHT) | (brightest <= _DARK)).astype(np.uint8) * np.uint8(255)
+    white, black = cv2.inRange(rgb, (_BRIGHT,) * 3, (255,) * 3), cv2.inRange(rgb, (0,) * 3, (_DARK,) * 3)
+    lost = cv2.bitwise_or(white, black)
     return np.asarray(cv2.blur(lost, (_REACH, _REACH)) > 127)
