@@ -339,14 +339,10 @@ def fit_command(args: argparse.Namespace) -> None:
     names = [name for name in registry.names() if name not in args.leave_out]
     rows = [r for r in rows if "error" not in r and {*r["scores"], *r["cause"]} >= set(names)]
     base = CalibrationCard.model_validate_json(Path(args.keep).read_text()) if args.keep else None
-    kept = (
-        {
-            n: c if c.population else c.model_copy(update={"population": base.population})
-            for n, c in base.detectors.items()
-        }
-        if base
-        else {}
-    )
+    kept = {}
+    if base is not None:
+        for name, curve in base.detectors.items():
+            kept[name] = curve.model_copy(update={"population": curve.population or base.population})
     gate = gates(rows, names)
     for name in args.exclude:
         gate[name] = (False, args.exclude_why)
@@ -383,7 +379,8 @@ def fit_command(args: argparse.Namespace) -> None:
     table["image_auc"] = round(ranking.auc(llr, ~clean), 4)
     print("image AUC, folds apart:", table["image_auc"])
     if args.table:
-        command = "python scripts/calibrate.py fit --rows ROWS --table " + args.table
+        keep = "--keep CLASSICAL " if kept else ""
+        command = f"python scripts/calibrate.py fit --rows ROWS {keep}--table {args.table}"
         Path(args.table).write_text(json.dumps({"command": command, **table}, indent=1) + "\n")
     counts = {k: sum(r["kind"] == k for r in rows) for k in ("pristine", "twin", "forged")}
     shown = ", ".join(text for name, text in KINDS.items() if name in table["counts"])
