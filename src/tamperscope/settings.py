@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -37,16 +38,14 @@ class Shelf:
         found = resources.files(self.package).joinpath(self.folder).iterdir()
         return sorted(f.name.removesuffix(".yaml") for f in found if f.name.endswith(".yaml"))
 
-    def load(
-        self, model: type[Model], name: str, overrides: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
-    ) -> Model:
+    def load(self, model: type[Model], name: str, overrides: Sequence[str] = ()) -> Model:
         """Return the settings of a name or path, checked.
 
         Args:
             model: What they must be.
             name: Of a shipped one, or the path of a YAML file. `inherits: NAME` takes another one's fields first.
-            overrides: Dotted settings such as `rounds=100`, `tests.0.limit=20`; values are YAML.
-            defaults: JSON-ready fields that overrides may reach into though no file states them.
+            overrides: Dotted settings such as `rounds=100`, `tests.0.limit=20`; values are YAML. They may reach into
+                fields that only the model states.
 
         Raises:
             UnknownNameError: No settings or field of a name.
@@ -54,7 +53,10 @@ class Shelf:
         """
         from pydantic import ValidationError
 
-        fields = {**(defaults or {}), **self._fields(name, ())}
+        fields = self._fields(name, ())
+        # What a file lacks an override may state, so a file that is not whole is no error yet.
+        with contextlib.suppress(ValidationError):
+            fields = model.model_validate(fields).model_dump(mode="json") if overrides else fields
         for text in overrides:
             _override(fields, text)
         try:

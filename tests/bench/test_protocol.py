@@ -169,7 +169,7 @@ def test_overrides_that_do_not_fit(tmp_path: Path, setting: str, message: str) -
         ("robustnes", "", "robustness"),
         ("mvss", "suites=[imdll]", "imdl"),
         ("mvss", "test.0.limit=1", "tests"),
-        ("mvss", "tests.0.wher.split=test", "name"),
+        ("mvss", "tests.0.wher.split=test", "where"),
     ],
 )
 def test_near_names_are_offered(name: str, setting: str, nearest: str) -> None:

@@ -281,7 +281,7 @@ def test_the_command_line_trains_a_system_by_name(pictures: Path, judged: Path, 
         f"inherits: unet\ntrain_on: [{{manifest: {pictures}}}]\nvalidate_on: [{{manifest: {judged}}}]\n"
     )
     fields = ("epochs=0", "steps=2", "batch=2", "data.side=32", "data.workers=0", "validation.side=32")
-    changed = [a for f in (*fields, "validation.overlap=8", "network.settings={width: 4}") for a in ("--set", f)]
+    changed = [a for f in (*fields, "validation.overlap=8", "network.settings.width=4") for a in ("--set", f)]
     out = tmp_path / "out"
     done = CliRunner().invoke(app, ["train", str(tmp_path / "mine.yaml"), "--out", str(out), *changed])
     assert done.exit_code == 0, done.output

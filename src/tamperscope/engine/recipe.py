@@ -257,10 +257,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         InvalidValueError: A setting of an augmentation is out of range.
         UnknownNameError: No recipe, field, metric or operation of a name.
     """
-    blank = Recipe(title="", network=Wanted(name="")).model_dump(mode="json")
-    # Without a title and a network a file is no recipe, so these have no default.
-    defaults = {key: value for key, value in blank.items() if key not in ("title", "network")}
-    recipe = _SHELF.load(Recipe, name, overrides, defaults)
+    recipe = _SHELF.load(Recipe, name, overrides)
     check(recipe)
     return recipe
 

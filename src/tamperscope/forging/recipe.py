@@ -132,8 +132,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         InvalidValueError: A range is upside down, or no weight is above 0.
         UnknownNameError: No recipe, operation, setting or delivery of a name.
     """
-    blank = Recipe(title="", operations={"splice": 1}).model_dump(mode="json", exclude={"title", "operations"})
-    recipe = _SHELF.load(Recipe, name, overrides, blank)
+    recipe = _SHELF.load(Recipe, name, overrides)
     check(recipe)
     return recipe
 
