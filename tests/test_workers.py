@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tamperscope.workers import processes
+from tamperscope.errors import BudgetError, InputError, WorkerLostError
+from tamperscope.workers import Crew, processes
 
 CODE = """
 import os, time
@@ -57,3 +58,83 @@ def test_each_begins_with_what_it_is_given(tmp_path: Path) -> None:
         assert Path(executor.submit(os.getcwd).result()) == tmp_path.resolve()
         assert executor.submit(os.getpid).result() != os.getpid()
     assert Path.cwd() != tmp_path.resolve()
+
+
+def begin(word: str):  # type: ignore[no-untyped-def]
+    """Return what the workers of these tests do with a task."""
+    if word == "broken":
+        raise InputError("cannot begin")
+
+    def work(task: str):  # type: ignore[no-untyped-def]
+        if task.startswith("die"):
+            _, _, mark = task.partition(" ")
+            if not mark or not Path(mark).exists():
+                if mark:
+                    Path(mark).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if task == "raise":
+            raise InputError("no such thing")
+        if task == "sleep":
+            time.sleep(60)
+        if task == "grow":
+            return len(bytes(3 << 30))
+        if task == "lambda":
+            return lambda: 0
+        return f"{word} {task}"
+
+    return work
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals")
+
+
+@posix
+def test_a_crew_answers_whatever_happens_to_its_workers(tmp_path: Path) -> None:
+    with Crew(begin, ("did",), 2) as crew:
+        answers = [crew.submit(task) for task in ("a", "die", "raise", f"die {tmp_path / 'mark'}", "lambda", "b")]
+        assert answers[0].result() == "did a"
+        with pytest.raises(WorkerLostError, match="SIGKILL"):
+            answers[1].result()
+        with pytest.raises(InputError, match="no such thing"):
+            answers[2].result()
+        assert answers[3].result().startswith("did die"), "a task whose worker died is tried once more"
+        with pytest.raises(Exception, match=r"lambda|pickle|local"):
+            answers[4].result()
+        assert answers[5].result() == "did b"
+        assert 1 <= len(crew.pids) <= 2
+    assert crew.pids == []
+    with pytest.raises(WorkerLostError, match="closed"):
+        crew.submit("late")
+
+
+def test_what_cannot_begin_is_told_at_every_task() -> None:
+    with Crew(begin, ("broken",), 1) as crew:
+        for _ in range(2):
+            with pytest.raises(InputError, match="cannot begin"):
+                crew.submit("a").result()
+
+
+def test_a_task_has_its_time(tmp_path: Path) -> None:
+    with Crew(begin, ("did",), 1, seconds=3.0) as crew:
+        assert crew.submit("a").result() == "did a"
+        with pytest.raises(BudgetError, match="longer than 3 s"):
+            crew.submit("sleep").result()
+        assert crew.submit("b").result() == "did b"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts private memory")
+def test_a_worker_has_its_memory() -> None:
+    with Crew(begin, ("did",), 1, memory=1 << 30) as crew:
+        with pytest.raises(MemoryError):
+            crew.submit("grow").result()
+        assert crew.submit("b").result() == "did b"
+
+
+def test_a_crew_that_is_closed_at_once_waits_for_nothing() -> None:
+    crew = Crew(begin, ("did",), 1)
+    crew.submit("a").result()
+    answers = [crew.submit("sleep") for _ in range(3)]
+    start = time.monotonic()
+    crew.close(now=True)
+    assert time.monotonic() - start < 20
+    assert all(answer.done() for answer in answers)

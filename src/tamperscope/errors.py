@@ -26,6 +26,10 @@ class DecodeError(InputError):
     """The bytes claim an allowed format but no pixel of them can be decoded."""
 
 
+class WorkerLostError(TamperscopeError):
+    """A worker process died at its task, twice."""
+
+
 class InvalidValueError(TamperscopeError, ValueError):
     """A value handed to this package has the wrong shape, type or range."""
 

@@ -12,9 +12,16 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tamperscope.report import ErrorReport, files, schema, tables, terminal, words
+from tamperscope.report import ErrorReport, files, schema, tables, tally, terminal, words
 
 HOSTILE = "<script>x</script>[bold red]a[/]\x1b]0;owned\x07\u202egpj.exe"
+
+
+def tallied(rows):
+    found = tally.Tally()
+    for row in rows:
+        found.add(row)
+    return found
 
 
 def printed(report, width=100, **options):
@@ -25,7 +32,7 @@ def printed(report, width=100, **options):
 
 def every_output(report):
     many = io.StringIO()
-    terminal.render_many([report], Console(file=many, width=200))
+    tallied([report]).render(Console(file=many, width=200))
     outputs = {
         "terminal": printed(report),
         "many": many.getvalue(),
@@ -75,13 +82,29 @@ def test_many_files_take_one_line_each(make_report):
         ErrorReport(name="x\ny.jpg", error="DecodeError", message="a\nb"),
     ]
     stream = io.StringIO()
-    terminal.render_many(rows, Console(file=stream, width=90))
+    tallied(rows).render(Console(file=stream, width=90))
     lines = stream.getvalue().splitlines()
     assert len(lines) == 1 + 3 + 2
     assert max(map(len, lines)) <= 90
     assert "strong evidence ~" in lines[1]
     assert "error" in lines[3]
     assert lines[-1] == "3 files: 1 strong evidence, 1 no evidence, 1 error"
+
+
+def test_of_very_many_files_the_strongest_and_the_failed_are_shown(make_report):
+    data = make_report(level="no_evidence").to_dict()
+    data["verdict"]["llr"] = -1.0
+    weak, strong = schema.Report.model_validate(data), make_report(name="strong.jpg")
+    rows = [weak] * 300 + [strong] + [ErrorReport(name="bad.jpg", error="DecodeError", message="no")] * 30
+    stream = io.StringIO()
+    tallied(rows).render(Console(file=stream, width=120))
+    text = stream.getvalue()
+    assert "The 25 strongest of 331 files" in text
+    assert "25 of 30 that failed" in text
+    assert "strong.jpg" in text.splitlines()[2]
+    assert text.count("bad.jpg") == 25
+    assert len(text.splitlines()) < 62
+    assert text.splitlines()[-1] == "331 files: 1 strong evidence, 300 no evidence, 30 error"
 
 
 def test_a_level_that_a_mark_in_the_file_sets_claims_no_false_alarm_rate(make_report):

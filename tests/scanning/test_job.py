@@ -10,16 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from tamperscope import cli
-from tamperscope.errors import InputError
 from tamperscope.media.recompress import encode_jpeg
-from tamperscope.scanning import Scanner, find_files
-from tamperscope.scanning.ledger import Ledger
 
 FAST = ["--detectors", "ela"]
 
@@ -71,6 +70,45 @@ def test_what_is_no_picture_is_exit_1_and_no_verdict(folder: Path) -> None:
     assert run("scan", folder / "a.jpg", "--detectors", "elaa").exit_code == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_equal_bytes_are_scanned_once_and_say_so(folder: Path, tmp_path: Path, workers: int) -> None:
+    out = tmp_path / "rows.jsonl"
+    run("scan", folder, *FAST, "--workers", workers, "--out", out)
+    rows = {Path(_name(row)).name: row for row in map(json.loads, out.read_text().splitlines())}
+    assert list(rows) == ["a.jpg", "b.jpg", "bad.jpg", "c.jpg"]
+    first, copy = rows["a.jpg"], rows["c.jpg"]
+    assert copy["intake"]["same_as"] == first["intake"]["name"]
+    assert first["intake"]["same_as"] is None
+    assert copy["reproduce"]["command"].split()[2].endswith("c.jpg")
+    assert copy["predictions"] == first["predictions"], "the seconds, too: it was not scanned again"
+    (folder / "e.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    (folder / "e.png").write_bytes((folder / "a.jpg").read_bytes())
+    run("scan", folder, *FAST, "--workers", workers, "--out", out)
+    rows = {Path(_name(row)).name: row for row in map(json.loads, out.read_text().splitlines())}
+    assert rows["e.jpg"]["predictions"] == first["predictions"]
+    assert rows["e.png"]["intake"]["same_as"] is None, "its name says another format, so its findings differ"
+
+
+def _name(row: dict[str, Any]) -> str:
+    return str(row["intake"]["name"] if row["status"] == "ok" else row["name"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(folder: Path, tmp_path: Path, workers: int) -> None:
+    out, one = tmp_path / "rows.jsonl", tmp_path / "one.jsonl"
+    done = run("scan", folder, "-r", *FAST, "--workers", workers, "--out", out, "--html", tmp_path / "pages")
+    run("scan", folder, "-r", *FAST, "--out", one)
+    kept = [{k: v for k, v in row.items() if k not in ("intake", "reproduce")} for row in _comparable(out)]
+    assert kept == [{k: v for k, v in row.items() if k not in ("intake", "reproduce")} for row in _comparable(one)]
+    assert len(list((tmp_path / "pages").iterdir())) == 4, "every picture has a page, copies too"
+    assert "5 files" in done.output
+
+
+def test_options_that_make_no_sense_are_refused(folder: Path) -> None:
+    assert "1 or more" in run("scan", folder, *FAST, "--workers", 0).output
+    assert ".parquet" in run("scan", folder, *FAST, "--out", "rows.xlsx").output
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_many_files_none_lost_and_resumed_without_repeats(folder: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"rows{suffix}"
@@ -89,8 +127,7 @@ def test_many_files_none_lost_and_resumed_without_repeats(folder: Path, tmp_path
 
 
 def _names_jsonl(path: Path) -> list[str]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [r["intake"]["name"] if r["status"] == "ok" else r["name"] for r in rows]
+    return [_name(json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def _names_csv(path: Path) -> list[str]:
@@ -106,18 +143,23 @@ def test_rows_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -> N
     assert "other detectors" in other.output
 
 
-def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "workers"), [(".jsonl", "1"), (".parquet", "2")])
+def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(
+    folder: Path, tmp_path: Path, suffix: str, workers: str
+) -> None:
     for i in range(12):
         noise = np.random.default_rng(i).integers(0, 256, (200, 200, 3), dtype=np.uint8)
         (folder / f"n{i:02}.jpg").write_bytes(encode_jpeg(noise, 80))
-    killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
-    words = [sys.executable, "-m", "tamperscope", "scan", str(folder), *FAST, "--out"]
+    killed, whole = tmp_path / f"killed{suffix}", tmp_path / f"whole{suffix}"
+    words = [sys.executable, "-m", "tamperscope", "scan", str(folder), *FAST, "--workers", workers, "--out"]
     child = subprocess.Popen([*words, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    growing = killed if suffix == ".jsonl" else killed / "_waiting.jsonl"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not killed.exists() or killed.read_bytes().count(b"\n") < 3):
+    while time.monotonic() < deadline and (not growing.exists() or growing.read_bytes().count(b"\n") < 3):
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
+    assert 3 <= growing.read_bytes().count(b"\n") < 16
     for path in (killed, whole):
         subprocess.run([*words, str(path)], check=False, capture_output=True, timeout=120)
     assert _comparable(killed) == _comparable(whole)
@@ -125,7 +167,7 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, t
 
 
 def _comparable(path: Path) -> list[dict[str, object]]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in _lines(path)]
     for row in rows:
         row.pop("created", None)
         for prediction in row.get("predictions", []):
@@ -133,34 +175,17 @@ def _comparable(path: Path) -> list[dict[str, object]]:
     return rows
 
 
+def _lines(path: Path) -> list[str]:
+    if path.is_file():
+        return path.read_text().splitlines()
+    return parquet.read_table(path).column("report").to_pylist()
+
+
 def test_one_html_page_a_picture_even_for_equal_names(folder: Path, tmp_path: Path) -> None:
     (folder / "sub" / "a.jpg").write_bytes((folder / "b.jpg").read_bytes())
     run("scan", folder, "-r", *FAST, "--html", tmp_path / "pages")
     names = sorted(p.name for p in (tmp_path / "pages").iterdir())
     assert sum(n.startswith("a-") for n in names) == 2
-
-
-def test_patterns_and_order(folder: Path) -> None:
-    found = find_files([str(folder / "*.jpg"), str(folder / "a.jpg")])
-    assert [p.name for p in found] == ["a.jpg", "b.jpg", "bad.jpg", "c.jpg"]
-    with pytest.raises(InputError, match="found nothing"):
-        find_files([str(folder / "*.xyz")])
-
-
-def test_rows_of_another_network_of_the_same_name_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "rows.jsonl"
-    row = Scanner(["ela"]).scan(folder / "a.jpg")
-    row.reproduce.options["models"] = {"mine": "one"}
-    Ledger(out, ["ela"], {"mine": "one"}).add(row)
-    assert len(Ledger(out, ["ela"], {"mine": "one"}).done) == 1
-    for models in ({"mine": "another"}, {}):
-        with pytest.raises(InputError, match="networks"):
-            Ledger(out, ["ela"], models)
-
-
-def test_ledger_refuses_other_suffixes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"\.jsonl or \.csv"):
-        Ledger(tmp_path / "rows.xlsx", Scanner(["ela"]).names)
 
 
 @pytest.mark.parametrize("words", [["detectors"], ["detectors", "--json"], ["schema"], ["doctor"], ["--version"]])

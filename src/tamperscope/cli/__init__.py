@@ -26,18 +26,24 @@ EXIT_CODES = "Exit: 0 no evidence, 1 error, 2 inconclusive, 3 suspicious or stro
 
 @app.command(epilog=EXIT_CODES)
 def scan(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns, manifests, s3://…, or - (stdin).")],
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Go into subfolders.")] = False,
     detectors: Annotated[str, typer.Option(help="Comma-separated names; all when empty.")] = "",
     html: Annotated[Path | None, typer.Option(help="Write the report: a file, or for many pictures a folder.")] = None,
     json: Annotated[str, typer.Option(help="Write the report as JSON to a file, or - for standard output.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Append a row a picture to a .jsonl or .csv file; resumes.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Append a row a picture to a .jsonl, .csv or .parquet; goes on where it stopped."),
+    ] = None,
     save_maps: Annotated[Path | None, typer.Option(help="Write every map as a PNG into this folder.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only the fast detectors, no stability probe.")] = False,
     no_model: Annotated[bool, typer.Option("--no-model", help="Leave out the shipped network.")] = False,
     model: Annotated[list[Path] | None, typer.Option(help="Folder of an exported network to ask, too.")] = None,
     frames: Annotated[int, typer.Option(help="How many frames of a video to look at, evenly in time.")] = 16,
     max_pixels: Annotated[int | None, typer.Option(help="Largest picture to open, in pixels.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that scan many pictures.")] = 1,
+    timeout: Annotated[float, typer.Option(help="Longest time for one file in a worker, in seconds.")] = 1800.0,
+    memory: Annotated[float, typer.Option(help="GiB that a worker may take, 0 for no limit (Linux).")] = 0.0,
 ) -> None:
     """Scan pictures and videos: an honest verdict, a map or a timeline, reasons, a report."""
     from tamperscope.errors import TamperscopeError
@@ -57,6 +63,9 @@ def scan(
             network=not no_model,
             models=model or [],
             frames=frames,
+            workers=workers,
+            timeout=timeout,
+            memory=round(memory * 2**30),
         )
         code = job.run()
     except (TamperscopeError, OSError) as error:

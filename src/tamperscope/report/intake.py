@@ -27,6 +27,9 @@ class Intake(Model):
     source: Text = Field(default="file", description="What was handed in: a file, bytes, or pixels without a file.")
     bytes: int | None = Field(default=None, ge=0, description="File size in bytes; null without a file.")
     sha256: Text | None = Field(default=None, description="SHA-256 of the bytes, hexadecimal; null without a file.")
+    same_as: Text | None = Field(
+        default=None, description="Earlier file of the same bytes whose scan this is; null: it was scanned itself."
+    )
     type_by_magic: Text | None = Field(default=None, description="Format of the first bytes; null without a file.")
     type_by_extension: Text | None = Field(default=None, description="Format that the name states; null for none.")
     frames: int | None = Field(default=None, description="Frames or pages in the file; one is analysed.")

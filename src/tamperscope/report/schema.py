@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tamperscope.detectors.base import Guide
     from tamperscope.types import Finding, Prediction, Region
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 FUSED = "fused"
 CONFIDENCE = "_confidence"
 """Ends the name of a map that says how sure a detector is of its other one."""

@@ -66,7 +66,8 @@ def detectors_of(rows: Iterable[Row]) -> list[str]:
     return sorted({p.detector for row in rows if isinstance(row, Report) for p in row.predictions})
 
 
-def _cells(row: Row, detectors: Sequence[str]) -> list[Cell]:
+def cells(row: Row, detectors: Sequence[str]) -> list[Cell]:
+    """Return the values of `COLUMNS` and the scores of the named detectors of one row."""
     if not isinstance(row, Report):
         known: dict[str, Cell] = {
             "name": row.name,
@@ -111,7 +112,7 @@ def csv_header(detectors: Sequence[str]) -> str:
 
 def csv_line(row: Row, detectors: Sequence[str]) -> str:
     """Return one row of a CSV with the given detectors, with its line break."""
-    return _line(_cells(row, detectors))
+    return _line(cells(row, detectors))
 
 
 def to_csv(rows: Iterable[Row], detectors: Sequence[str] | None = None) -> str:

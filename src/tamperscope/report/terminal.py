@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -209,7 +208,8 @@ def render(report: Report, console: Console, html: str | Path | None = None) -> 
         console.print(Text("\nFull report: ", style="bold").append(safe(str(html), 1000), style="not bold"))
 
 
-def _row(row: Row) -> tuple[Text, Text, Text, Text]:
+def cells(row: Row) -> tuple[Text, Text, Text, Text]:
+    """Return one file of many in a line: verdict, weight of evidence, name, what is said of it."""
     if not isinstance(row, Report):
         return (
             Text("✕ error", style="red"),
@@ -227,21 +227,3 @@ def _row(row: Row) -> tuple[Text, Text, Text, Text]:
         _line(row.intake.name or words.UNNAMED, limit=200),
         _line(row.verdict.headline, "dim"),
     )
-
-
-def render_many(rows: Iterable[Row], console: Console) -> None:
-    """Print one line per file, then the counts by verdict; `~` marks a verdict that re-delivery changes."""
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
-    table.add_column("verdict", no_wrap=True, min_width=19)
-    table.add_column("weight", justify="right", no_wrap=True, min_width=6)
-    table.add_column("file", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("says", no_wrap=True, overflow="ellipsis", ratio=1)
-    counts: dict[str, int] = {}
-    for row in rows:
-        key = row.verdict.level if isinstance(row, Report) else "error"
-        counts[key] = counts.get(key, 0) + 1
-        table.add_row(*_row(row))
-    console.print(table)
-    order = (*list(words.LEVELS)[::-1], "error")
-    summary = ", ".join(f"{counts[key]} {key.replace('_', ' ')}" for key in order if key in counts)
-    console.print(Text(f"\n{sum(counts.values())} files: {summary or 'none'}", style="bold"))

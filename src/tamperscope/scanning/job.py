@@ -7,19 +7,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from tamperscope.errors import InputError, TamperscopeError
+from tamperscope.errors import InputError, InvalidValueError, TamperscopeError
 from tamperscope.files import write_atomic
 from tamperscope.media import Limits
 from tamperscope.report import terminal
 from tamperscope.report.files import plain_name
-from tamperscope.report.schema import ErrorReport, Report, Row
-from tamperscope.scanning.ledger import Ledger
-from tamperscope.scanning.many import failure, find_files, scan_many
+from tamperscope.report.schema import ErrorReport, Row
+from tamperscope.report.tally import Tally
+from tamperscope.scanning.ledger import Ledger, open_ledger
+from tamperscope.scanning.many import Desk, Run, begin, failure
 from tamperscope.scanning.one import FRAMES, Scanner
+from tamperscope.scanning.sources import Source, find
+from tamperscope.workers import Crew
 
 STDIN = "-"
 
@@ -29,18 +34,22 @@ class Job:
     """What to scan and what to write; the fields are the options of the command line.
 
     Attributes:
-        paths: Files, folders, patterns, or `-`.
+        paths: Files, folders, patterns, manifests, addresses, or `-`.
         recursive: Go into subfolders.
         detectors: Names; all when empty.
         quick: Only the fast ones.
         max_pixels: Largest picture to open, or None for the default.
         html: File for one picture, folder for many.
         json: File, or `-` for standard output; one picture only.
-        out: `.jsonl` or `.csv` to append to; files that it holds already are passed over.
+        out: `.jsonl`, `.csv` or `.parquet` to append to; files that it holds already are passed over.
         save_maps: Folder for maps.
         network: Whether the shipped network may be asked.
         models: Folders of exported networks.
         frames: How many frames of a video to look at.
+        workers: Processes that scan; with 1, this one does.
+        engine: `local`, or `ray` for the machines of a cluster.
+        timeout: Longest time for one file in a worker, in seconds.
+        memory: Bytes of private memory that a worker may have, 0 for no limit.
     """
 
     paths: Sequence[str]
@@ -55,35 +64,44 @@ class Job:
     network: bool = True
     models: Sequence[Path] = ()
     frames: int = FRAMES
+    workers: int = 1
+    engine: Literal["local", "ray"] = "local"
+    timeout: float = 1800.0
+    memory: int = 0
 
     def run(self) -> int:
         """Scan, write, show; return the exit code.
 
         Raises:
             InputError: A path names nothing, or options contradict each other.
+            InvalidValueError: Less than one worker.
             UnknownNameError: No detector of that name.
         """
-        limits = Limits() if self.max_pixels is None else Limits(max_pixels=self.max_pixels)
-        scanner = Scanner(
-            self.detectors,
-            self.quick,
-            limits=limits,
-            network=self.network,
-            models=self.models,
-            frames=self.frames,
-        )
+        if self.workers < 1:
+            raise InvalidValueError(f"--workers: expected 1 or more, found {self.workers}")
+        scanner = Scanner(**self._settings())
         if list(self.paths) == [STDIN]:
             with _told(scanner):
                 row = _from_stdin(scanner)
             return self._one(row, "stdin")
-        files = find_files(self.paths, self.recursive)
-        if not files:
+        sources = find(self.paths, self.recursive)
+        if not sources:
             raise InputError(f"expected pictures, found none in {', '.join(self.paths)}; try -r for subfolders")
-        if len(files) == 1 and not Path(self.paths[0]).is_dir() and self.out is None:
+        if len(sources) == 1 and not Path(self.paths[0]).is_dir() and self.out is None:
             with _told(scanner):
-                row = next(scan_many(files, scanner))
-            return self._one(row, files[0].stem)
-        return self._many(files, scanner)
+                row = next(Run(lambda task: scanner.scan(task.path, task.name), open_ledger(None, ())).rows(sources))
+            return self._one(row, Path(sources[0].name).stem)
+        return self._many(sources, scanner)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "names": tuple(self.detectors),
+            "quick": self.quick,
+            "limits": Limits() if self.max_pixels is None else Limits(max_pixels=self.max_pixels),
+            "network": self.network,
+            "models": tuple(self.models),
+            "frames": self.frames,
+        }
 
     def _one(self, row: Row, stem: str) -> int:
         if isinstance(row, ErrorReport):
@@ -103,42 +121,46 @@ class Job:
             terminal.render(row, Console(), html)
         return row.exit_code
 
-    def _many(self, files: list[Path], scanner: Scanner) -> int:
+    def _many(self, sources: Sequence[Source], scanner: Scanner) -> int:
         if self.json:
             raise InputError("--json takes one picture; for many use --out FILE.jsonl")
-        ledger = Ledger(self.out, scanner.names, scanner.models_sha256) if self.out else None
-        seen: list[Row] = []
-        for row in self._progress(files, scanner, ledger):
-            if isinstance(row, Report):
-                self._write_pictures(row)
-                seen.append(row.model_copy(update={"facts": {}, "findings": [], "predictions": []}).with_pictures(None))
-            else:
-                seen.append(row)
-            if ledger:
+        ledger = open_ledger(self.out, scanner.names, scanner.models_sha256)
+        tally = Tally()
+        with self._run(scanner, ledger) as run, _bar(len(sources)) as advance:
+            for row in run.rows(sources, advance):
                 ledger.add(row)
-        terminal.render_many(seen, Console())
-        if ledger and len(seen) < len(files):
-            Console(stderr=True).print(f"{len(files) - len(seen)} files were in {self.out} already", markup=False)
-        return max([ledger.worst if ledger else 0, *(row.exit_code for row in seen)])
+                tally.add(row)
+        ledger.finish()
+        tally.render(Console())
+        if tally.total < len(sources):
+            told = f"{len(sources) - tally.total} files were in {self.out} already"
+            Console(stderr=True).print(told, markup=False)
+        return ledger.worst
 
-    def _progress(self, files: list[Path], scanner: Scanner, ledger: Ledger | None) -> Iterator[Row]:
-        columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=len(files))
+    @contextmanager
+    def _run(self, scanner: Scanner, ledger: Ledger) -> Iterator[Run]:
+        share = self.html is None and self.save_maps is None
+        if self.workers == 1:
+            yield Run(Desk(scanner, self.html, self.save_maps), ledger, 1, share)
+            return
+        args = (self._settings(), self.html, self.save_maps)
+        with Crew(begin, args, self.workers, self.timeout, self.memory) as crew:
+            yield Run(lambda task: crew.submit(task).result(), ledger, self.workers, share)
 
-            def is_done(name: str, sha256: str | None) -> bool:
-                return ledger is not None and ledger.key(name, sha256) in ledger.done
 
-            yield from scan_many(files, scanner, is_done, lambda: bar.advance(task))
+class _Rate(ProgressColumn):
+    """Files a second since the start."""
 
-    def _write_pictures(self, report: Report) -> None:
-        # The hash keeps two files of one name apart.
-        digest = (report.intake.sha256 or "")[:8]
-        name = f"{plain_name(Path(report.intake.name).stem)}-{digest}"
-        if self.html:
-            report.save_html(self.html / f"{name}.html")
-        if self.save_maps:
-            report.save_maps(self.save_maps / name)
+    def render(self, task: Task) -> Text:
+        return Text("" if not task.finished_speed and not task.speed else f"{task.finished_speed or task.speed:.2f}/s")
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Any]:
+    columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=300) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
 
 
 @contextmanager

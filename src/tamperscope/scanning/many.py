@@ -1,90 +1,190 @@
-"""Many pictures: find them, scan each, lose none; an interrupted run goes on where it stopped."""
+"""Many pictures: scan each, lose none, equal bytes once, in the order given whatever the number of workers."""
 
 from __future__ import annotations
 
-import glob
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
-from tamperscope.errors import InputError, TamperscopeError
-from tamperscope.media import video
-from tamperscope.report.schema import ErrorReport, Row
+from tamperscope.errors import TamperscopeError
+from tamperscope.media import Limits
+from tamperscope.report.fields import json_ready
+from tamperscope.report.files import plain_name
+from tamperscope.report.schema import ErrorReport, Report, Row
+from tamperscope.report.text import shell_command
 from tamperscope.scanning.one import Scanner
+from tamperscope.scanning.sources import Source, digest
 
-SUFFIXES = frozenset(
-    f".{s}"
-    for s in ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "tif", "tiff", "bmp", "gif", "heic", "heif", "avif")
-) | frozenset(video.SUFFIXES)
+WINDOW = 32
+"""Files a worker that may be begun before the first of them is done: a large picture keeps the others waiting."""
 
-
-def find_files(paths: Iterable[str], recursive: bool = False) -> list[Path]:
-    """Return the files that paths, folders and glob patterns name, in a stable order and each once.
-
-    A file that is named itself is taken whatever its suffix; from folders, only those with the usual suffixes of
-    pictures and videos are.
-
-    Raises:
-        InputError: A path names nothing.
-    """
-    found: dict[Path, None] = {}
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            walk = path.rglob("*") if recursive else path.glob("*")
-            found.update(dict.fromkeys(p for p in sorted(walk) if p.suffix.lower() in SUFFIXES and p.is_file()))
-        elif path.exists() or path.is_symlink():
-            found[path] = None
-        else:
-            matches = sorted(glob.glob(text, recursive=recursive)) if glob.has_magic(text) else []  # noqa: PTH207 - patterns may be absolute
-            if not matches:
-                raise InputError(f"expected a file, folder or pattern that matches one, found nothing at '{text}'")
-            found.update(dict.fromkeys(find_files(matches, recursive)))
-    return list(found)
+Content = tuple[str, str]
+"""SHA-256 of a file and the suffix of its name: what a report follows from, but for the name itself."""
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file for a worker: where it lies on this machine, and what it is called."""
 
-    Raises:
-        OSError: It cannot be read.
-        InputError: It is not a regular file.
-    """
-    if not path.is_file():
-        raise InputError(f"expected a regular file, found something else at '{path.name}'")
-    state = hashlib.sha256()
-    with path.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            state.update(chunk)
-    return state.hexdigest()
+    path: str
+    name: str
 
 
-def failure(path: str, error: Exception, sha256: str | None = None) -> ErrorReport:
+class Memory(Protocol):
+    """What is known of earlier rows; asked from several threads."""
+
+    def holds(self, name: str, sha256: str | None) -> bool:
+        """Return whether an earlier run holds the file of that name and content."""
+
+    def recall(self, content: Content) -> Row | None:
+        """Return an earlier row of the same content, if one can be had."""
+
+
+def failure(name: str, error: Exception, sha256: str | None = None) -> ErrorReport:
     """Return the record of a file that could not be scanned."""
-    return ErrorReport(name=path, error=type(error).__name__, message=str(error), sha256=sha256)
+    return ErrorReport(name=name, error=type(error).__name__, message=str(error), sha256=sha256)
 
 
-def scan_many(
-    files: Iterable[Path],
-    scanner: Scanner,
-    is_done: Callable[[str, str | None], bool] = lambda name, sha256: False,
-    advance: Callable[[], None] = lambda: None,
-) -> Iterator[Row]:
-    """Yield one row a file that is not done yet: its report, or the record of why there is none.
+def renamed(row: Row, name: str) -> Row:
+    """Return the row of a file as that of another one with the same bytes."""
+    told = json_ready(name)
+    if not isinstance(row, Report):
+        return row.model_copy(update={"name": told})
+    old, new = (shell_command(["tamperscope", "scan", n]) for n in (row.intake.name, name))
+    intake = row.intake.model_copy(update={"name": told, "same_as": row.intake.same_as or row.intake.name})
+    command = new + row.reproduce.command.removeprefix(old)
+    reproduce = row.reproduce.model_copy(update={"command": command})
+    return row.model_copy(update={"intake": intake, "reproduce": reproduce}).with_pictures(None)
 
-    Args:
-        files: What to scan.
-        scanner: Loaded once, used for all.
-        is_done: Whether an earlier run holds the file of that name and SHA-256; such files are passed over.
-        advance: Called after every file, passed over or not.
+
+@dataclass(slots=True)
+class Run:
+    """Scans files with one function, on as many threads as there are workers behind it.
+
+    Attributes:
+        work: Returns the row of a file; errors of `TamperscopeError`, `OSError` and `MemoryError` become its record.
+        memory: What earlier runs hold; those files are passed over.
+        threads: How many files are at work at a time; 1 works in the calling thread.
+        share: Whether files of equal bytes get the row of the first of them, with their own name.
+        max_bytes: Largest file to fetch from an address.
     """
-    for path in files:
+
+    work: Callable[[Task], Row]
+    memory: Memory
+    threads: int = 1
+    share: bool = True
+    max_bytes: int = field(default_factory=lambda: Limits().max_file_bytes)
+    _flight: dict[Content, Future[Row]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def rows(self, sources: Iterable[Source], advance: Callable[[], None] = lambda: None) -> Iterator[Row]:
+        """Yield one row a file that is not done yet, in the order of the files.
+
+        Args:
+            sources: What to scan.
+            advance: Called after every file, passed over or not.
+        """
+        for row, content in self._ordered(sources):
+            if row is not None:
+                yield row
+            # Only now is the row where `memory` finds it.
+            if content is not None:
+                self._flight.pop(content, None)
+            advance()
+
+    def _ordered(self, sources: Iterable[Source]) -> Iterator[tuple[Row | None, Content | None]]:
+        if self.threads == 1:
+            yield from map(self._one, sources)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            window: deque[Future[tuple[Row | None, Content | None]]] = deque()
+            try:
+                for source in sources:
+                    window.append(pool.submit(self._one, source))
+                    while len(window) >= self.threads * WINDOW or (window and window[0].done()):
+                        yield window.popleft().result()
+                while window:
+                    yield window.popleft().result()
+            finally:
+                for waiting in window:
+                    waiting.cancel()
+
+    def _one(self, source: Source) -> tuple[Row | None, Content | None]:
+        """Return the row of a file, None where an earlier run holds it, and its content where this was its scan."""
         sha256: str | None = None
         try:
-            sha256 = digest(path)
-            row: Row | None = None if is_done(str(path), sha256) else scanner.scan(path, name=str(path))
+            with source.local(self.max_bytes) as path:
+                sha256 = digest(path)
+                if self.memory.holds(source.name, sha256):
+                    return None, None
+                task = Task(str(path), source.name)
+                return self._shared((sha256, source.suffix), task) if self.share else (self._row(task, sha256), None)
         except (TamperscopeError, OSError, MemoryError) as error:
-            row = None if is_done(str(path), sha256) else failure(str(path), error, sha256)
-        if row is not None:
-            yield row
-        advance()
+            done = self.memory.holds(source.name, sha256)
+            return (None if done else failure(source.name, error, sha256)), None
+
+    def _row(self, task: Task, sha256: str) -> Row:
+        try:
+            return self.work(task)
+        except (TamperscopeError, OSError, MemoryError) as error:
+            return failure(task.name, error, sha256)
+
+    def _shared(self, content: Content, task: Task) -> tuple[Row, Content | None]:
+        with self._lock:
+            other = self._flight.get(content)
+            mine = self._flight.setdefault(content, Future())
+        if other is not None:
+            return renamed(other.result(), task.name), None
+        try:
+            known = self.memory.recall(content)
+            row = self._row(task, content[0]) if known is None else renamed(known, task.name)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        mine.set_result(row)
+        return row, content
+
+
+@dataclass(slots=True)
+class Desk:
+    """Scans one file after another and writes the pictures of its report.
+
+    Attributes:
+        scanner: Asked for each.
+        html: Folder for pages, or None.
+        maps: Folder for maps, or None.
+    """
+
+    scanner: Scanner
+    html: Path | None = None
+    maps: Path | None = None
+
+    def __call__(self, task: Task) -> Row:
+        """Return the report on a file, without its pictures.
+
+        Raises:
+            InputError: It is no picture that may be opened.
+        """
+        report = self.scanner.scan(Path(task.path), name=task.name)
+        # The hash keeps two files of one name apart.
+        name = f"{plain_name(Path(task.name).stem)}-{(report.intake.sha256 or '')[:8]}"
+        if self.html:
+            report.save_html(self.html / f"{name}.html")
+        if self.maps:
+            report.save_maps(self.maps / name)
+        return report.with_pictures(None)
+
+
+def begin(settings: Mapping[str, Any], html: Path | None, maps: Path | None) -> Desk:
+    """Return what a worker process scans with.
+
+    Args:
+        settings: Arguments of `Scanner`.
+        html: See `Desk`.
+        maps: See `Desk`.
+    """
+    return Desk(Scanner(**settings), html, maps)
