@@ -22,6 +22,7 @@ FLOORS = [
     {"data", "verdict"},
     {"report"},
     {"scanning", "bench", "forging", "engine"},
+    {"serve"},
     {"cli", "__init__", "__main__"},
 ]
 # Rooms of torch; every other one imports them inside of the function that needs them.

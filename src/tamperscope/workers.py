@@ -69,7 +69,7 @@ class Crew:
         """
         self._setup = (begin, tuple(args), memory)
         self._seconds = seconds
-        self._tasks: queue.SimpleQueue[tuple[Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Any, Callable[[], object], Future[Any]] | None] = queue.SimpleQueue()
         self._workers: dict[int, _Worker] = {}
         self._lock = threading.Lock()
         self._closed = self._closing = False
@@ -77,17 +77,21 @@ class Crew:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, task: Any) -> Future[Any]:
+    def submit(self, task: Any, started: Callable[[], object] = lambda: None) -> Future[Any]:
         """Return the future answer to a picklable task.
 
         The answer raises what the task raised; `WorkerLostError` where its process died twice; `BudgetError` where it
         took too long.
+
+        Args:
+            task: Given to what `begin` returned.
+            started: Called when a worker takes the task.
         """
         answer: Future[Any] = Future()
         with self._lock:
             if self._closed:
                 raise WorkerLostError("expected workers, found a crew that was closed")
-            self._tasks.put((task, answer))
+            self._tasks.put((task, started, answer))
         return answer
 
     @property
@@ -122,12 +126,13 @@ class Crew:
 
     def _feed(self, place: int) -> None:
         while (item := self._tasks.get()) is not None:
-            task, answer = item
+            task, started, answer = item
             if self._closing:
                 answer.cancel()
             if not answer.set_running_or_notify_cancel():
                 continue
             try:
+                started()
                 answer.set_result(self._ask(place, task))
             except Exception as error:  # a task's own error belongs to who asked for it
                 answer.set_exception(error)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tamperscope.cli import bench, data, forge, train
+from tamperscope.cli import bench, data, forge, serve, train
 from tamperscope.cli.common import fail
 
 app = typer.Typer(
@@ -125,6 +125,8 @@ app.command("evaluate")(bench.evaluate)
 app.command("forge")(forge.forge)
 app.command("train")(train.train)
 app.command("export")(train.export)
+app.command("serve")(serve.serve)
+app.command("serve-key")(serve.serve_key)
 
 
 @app.callback()

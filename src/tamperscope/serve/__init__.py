@@ -1,0 +1,1 @@
+"""The service: pictures over HTTP, scanned by isolated worker processes."""

@@ -1,0 +1,94 @@
+"""The application: routes, guards, and what begins and ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+import tamperscope
+from tamperscope.serve import api, problems
+from tamperscope.serve.dispatch import Dispatcher
+from tamperscope.serve.guards import Guard
+from tamperscope.serve.keys import asks
+from tamperscope.serve.meters import Meters
+from tamperscope.serve.settings import Settings
+from tamperscope.serve.store import opened
+
+OWN = ("localhost", "127.0.0.1", "[::1]")
+SWEEP_SECONDS = 30.0
+
+
+def create(settings: Settings) -> FastAPI:
+    """Return the service as an ASGI application; its workers begin and end with its lifespan.
+
+    Raises:
+        InputError: Its database or its place for files cannot be opened.
+    """
+    meters = Meters()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        jobs, files = opened(settings)
+        dispatcher = app.state.dispatcher = Dispatcher(settings, jobs, files, meters)
+        await run_in_threadpool(dispatcher.restore)
+        sweeping = asyncio.create_task(_sweep(dispatcher))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await run_in_threadpool(dispatcher.close)
+
+    app = FastAPI(
+        title="Tamperscope",
+        version=tamperscope.__version__,
+        description="Tells whether a picture was altered, where, how, and on what evidence.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    app.state.settings, app.state.meters = settings, meters
+    problems.install(app)
+    app.include_router(api.router)
+    _watched(app, meters)
+    hosts = settings.hosts or ((*OWN, settings.host) if settings.loopback else ("*",))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Guard, settings=settings, meters=meters)
+    return app
+
+
+def _watched(app: FastAPI, meters: Meters) -> None:
+    """Add what those who run the service look at."""
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz(request: Request) -> PlainTextResponse:
+        dispatcher: Dispatcher = request.app.state.dispatcher
+        ready = dispatcher.ready()
+        return PlainTextResponse("ready" if ready else "not ready", 200 if ready else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics(request: Request) -> Response:
+        asks(
+            request.app.state.settings,
+            request.headers.get("authorization", ""),
+            request.headers.get("x-api-key", ""),
+        )
+        meters.workers.set(len(request.app.state.dispatcher.crew.pids))
+        return Response(meters.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _sweep(dispatcher: Dispatcher) -> None:
+    while True:
+        with contextlib.suppress(Exception):
+            await run_in_threadpool(dispatcher.sweep)
+        await asyncio.sleep(SWEEP_SECONDS)

@@ -1,0 +1,84 @@
+"""What a worker process of the service does with a picture: scan it, and write what can be fetched of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tamperscope.media import Limits
+from tamperscope.report.schema import Report
+from tamperscope.scanning import Scanner
+
+KEPT = 4
+
+
+class Options(BaseModel):
+    """How a picture is to be scanned, as one who asks may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    detectors: tuple[str, ...] = Field(default=(), max_length=64, description="Names; all when empty.")
+    quick: bool = Field(default=False, description="Only the fast detectors, no stability probe.")
+    network: bool = Field(default=True, description="Whether the shipped network is asked.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One picture for a worker.
+
+    Attributes:
+        path: Where it lies.
+        name: What it is called.
+        options: Fields of `Options`.
+        out: Folder for the page and the maps, or None for neither.
+    """
+
+    path: str
+    name: str
+    options: Mapping[str, Any]
+    out: str | None = None
+
+
+@dataclass(slots=True)
+class Bench:
+    """Scanners that are loaded once for each kind of scan; the latest few are kept."""
+
+    limits: Limits
+    _scanners: OrderedDict[str, Scanner] = field(default_factory=OrderedDict)
+
+    def __call__(self, scan: Scan) -> str:
+        """Return the report as one line of JSON.
+
+        Raises:
+            InputError: It is no picture that may be opened.
+            UnknownNameError: No detector of a name.
+        """
+        report = self._scanner(Options.model_validate(scan.options)).scan(Path(scan.path), name=scan.name)
+        if scan.out is not None:
+            write_out(report, Path(scan.out))
+        return report.to_json(indent=None)
+
+    def _scanner(self, options: Options) -> Scanner:
+        key = options.model_dump_json()
+        if key not in self._scanners:
+            self._scanners[key] = Scanner(options.detectors, options.quick, limits=self.limits, network=options.network)
+            if len(self._scanners) > KEPT:
+                self._scanners.popitem(last=False)
+        self._scanners.move_to_end(key)
+        return self._scanners[key]
+
+
+def write_out(report: Report, folder: Path) -> None:
+    """Write the page and the maps of a report into a folder."""
+    report.save_html(folder / "report.html")
+    report.save_maps(folder / "maps", upright=True)
+
+
+def begin(limits: Limits) -> Bench:
+    """Return what a worker process scans with."""
+    return Bench(limits)
