@@ -12,7 +12,9 @@ from fastapi.testclient import TestClient
 from serve.conftest import ALICE, BOB, QUICK, bearer, picture
 from tamperscope.report.schema import ROW, Report
 from tamperscope.scanning import Scanner
+from tamperscope.serve.app import create
 from tamperscope.serve.settings import Settings
+from tamperscope.serve.webhooks import Webhooks
 
 
 def done(client: TestClient, job: str, **headers: str) -> dict:  # type: ignore[type-arg]
@@ -154,3 +156,50 @@ def test_detectors_and_the_description_are_served(client: TestClient) -> None:
     assert 'tamperscope_scans_total{outcome="done"}' in text
     assert 'route="/v1/scan",status="200"' in text
     assert json.dumps(document)
+
+
+class Stub:
+    """Stands for what the service would fetch and send."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, object]]] = []
+
+    def get(self, url: str, target: Path, max_bytes: int) -> str:
+        target.write_bytes(picture(8))
+        return url
+
+    def post(self, url: str, body: bytes, headers: dict[str, str]) -> int:
+        self.sent.append((url, json.loads(body)))
+        return 204
+
+    def close(self) -> None:
+        pass
+
+
+def test_addresses_are_off_unless_the_settings_say_otherwise(client: TestClient) -> None:
+    for query in ({"url": "https://example.org/a.jpg"}, {"callback": "https://example.org/"}):
+        answer = client.post("/v1/scan", params=QUICK | query, content=picture())
+        assert answer.status_code == 422
+        assert "off in the settings" in answer.json()["detail"]
+
+
+def test_a_picture_by_address_and_a_message_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = Stub()
+    monkeypatch.setattr("tamperscope.serve.app.Fetcher", lambda seconds: stub)
+    monkeypatch.setattr("tamperscope.serve.app.Webhooks", lambda secret: Webhooks(secret, stub))  # type: ignore[arg-type]
+    given = Settings(data=str(tmp_path), workers=1, urls=True, webhook_secret="s", hosts=("testserver",))
+    with TestClient(create(given)) as client:
+        query = QUICK | {"url": "https://example.org/photos/a.jpg", "callback": "https://example.org/hook"}
+        answer = client.post("/v1/scan", params=query)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["intake"]["name"] == "https://example.org/photos/a.jpg"
+        end = time.monotonic() + 10
+        while not stub.sent and time.monotonic() < end:
+            time.sleep(0.02)
+        ((url, message),) = stub.sent
+        assert url == "https://example.org/hook"
+        assert message["state"] == "done"
+        assert "report" not in message
+        for bad in ("http://example.org/a.jpg", "https://user:pw@example.org/", "file:///etc/passwd"):
+            assert client.post("/v1/scan", params=QUICK | {"url": bad}).status_code == 422
+            assert client.post("/v1/scan", params=QUICK | {"callback": bad}).status_code == 422

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
@@ -11,8 +12,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from tamperscope import registry
+from tamperscope.errors import InputError
 from tamperscope.serve import intake
 from tamperscope.serve.dispatch import Dispatcher
+from tamperscope.serve.fetching import Fetcher, checked
 from tamperscope.serve.keys import asks
 from tamperscope.serve.problems import MEDIA, Problem
 from tamperscope.serve.settings import Key
@@ -73,6 +76,8 @@ async def scan(
     quick: Annotated[bool, Query(description="Only the fast detectors.")] = False,
     network: Annotated[bool, Query(description="Whether the shipped network is asked.")] = True,
     name: Annotated[str, Query(description="What a raw body is called.", max_length=1000)] = "",
+    url: Annotated[str, Query(description="https address of the picture, in place of a body.", max_length=2000)] = "",
+    callback: Annotated[str, Query(description="https address that is told of the end.", max_length=2000)] = "",
     accept: Annotated[str, Header()] = "",
     prefer: Annotated[str, Header(description="`respond-async` asks for 202 at once.")] = "",
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
@@ -86,10 +91,17 @@ async def scan(
     later, page = "respond-async" in prefer, "text/html" in accept
     keep = dispatch.settings.keep_seconds > 0
     wanted |= {"artifacts": later or page or keep}
+    if callback:
+        wanted["callback"] = _allowed(callback, bool(dispatch.settings.webhook_secret), "webhooks")
+    if url:
+        _allowed(url, dispatch.settings.urls, "pictures by address")
     with dispatch.slot(who) as slot:
         upload = dispatch.spool()
         try:
-            called = await intake.receive(request, upload, dispatch.settings.body_seconds)
+            if url:
+                called = await run_in_threadpool(_fetched, request, url, upload)
+            else:
+                called = await intake.receive(request, upload, dispatch.settings.body_seconds)
             job = await run_in_threadpool(dispatch.accept, slot, upload, called, wanted, idempotency_key)
         finally:
             upload.unlink(missing_ok=True)
@@ -103,6 +115,23 @@ async def scan(
                 if not keep and idempotency_key is None:
                     await run_in_threadpool(dispatch.remove, job.id)
     return JSONResponse(described(job), 202, {"Location": f"/v1/jobs/{job.id}"})
+
+
+def _allowed(url: str, on: bool, what: str) -> str:
+    if not on:
+        raise Problem(422, f"{what} are off in the settings of this service")
+    try:
+        return checked(url)
+    except InputError as error:
+        raise Problem(422, str(error)) from error
+
+
+def _fetched(request: Request, url: str, upload: FilePath) -> str:
+    fetcher: Fetcher = request.app.state.fetcher
+    try:
+        return fetcher.get(url, upload, request.app.state.settings.body_bytes)
+    except InputError as error:
+        raise Problem(422, str(error)) from error
 
 
 async def _ended(dispatch: Dispatcher, job: str, seconds: float) -> bool:

@@ -14,11 +14,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 import tamperscope
 from tamperscope.serve import api, problems
 from tamperscope.serve.dispatch import Dispatcher
+from tamperscope.serve.fetching import Fetcher
 from tamperscope.serve.guards import Guard
 from tamperscope.serve.keys import asks
 from tamperscope.serve.meters import Meters
 from tamperscope.serve.settings import Settings
-from tamperscope.serve.store import opened
+from tamperscope.serve.store import Job, opened
+from tamperscope.serve.webhooks import Webhooks
 
 OWN = ("localhost", "127.0.0.1", "[::1]")
 SWEEP_SECONDS = 30.0
@@ -35,7 +37,15 @@ def create(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         jobs, files = opened(settings)
-        dispatcher = app.state.dispatcher = Dispatcher(settings, jobs, files, meters)
+        app.state.fetcher = Fetcher(settings.body_seconds)
+        webhooks = Webhooks(settings.webhook_secret)
+
+        def tell(job: Job) -> None:
+            if url := job.options.get("callback"):
+                told = {k: v for k, v in api.described(job).items() if k != "report"}
+                webhooks.send(url, told)
+
+        dispatcher = app.state.dispatcher = Dispatcher(settings, jobs, files, meters, tell)
         await run_in_threadpool(dispatcher.restore)
         sweeping = asyncio.create_task(_sweep(dispatcher))
         try:
@@ -43,6 +53,8 @@ def create(settings: Settings) -> FastAPI:
         finally:
             sweeping.cancel()
             await run_in_threadpool(dispatcher.close)
+            webhooks.close()
+            app.state.fetcher.close()
 
     app = FastAPI(
         title="Tamperscope",
