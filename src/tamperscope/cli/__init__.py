@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tamperscope.cli import bench, data, forge, serve, train
+from tamperscope.cli import bench, data, forge, report, serve, train
 from tamperscope.cli.common import fail
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
+app.add_typer(report.app, name="report")
 
 EXIT_CODES = "Exit: 0 no evidence, 1 error, 2 inconclusive, 3 suspicious or stronger; of many files the worst."
 

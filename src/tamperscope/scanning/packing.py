@@ -1,0 +1,72 @@
+"""Scans into an evidence pack."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tamperscope.errors import InputError, TamperscopeError
+from tamperscope.report.files import plain_name
+from tamperscope.report.pack import Pack, load_key
+from tamperscope.report.schema import Report
+from tamperscope.scanning.one import Scanner
+from tamperscope.scanning.sources import find
+
+
+def files_of(report: Report) -> dict[str, bytes]:
+    """Return the files that a pack holds of a report, by name: page, data, maps."""
+    from tamperscope.report.html import render_html
+
+    with tempfile.TemporaryDirectory() as folder:
+        maps = {f"maps/{path.name}": path.read_bytes() for path in report.save_maps(folder, upright=True)}
+    page, data = render_html(report).encode("utf-8"), (report.to_json() + "\n").encode("utf-8")
+    return {"report.html": page, "report.json": data, **maps}
+
+
+def told_of(report: Report) -> dict[str, Any]:
+    """Return what the manifest of a pack tells of a picture."""
+    return {
+        "name": report.intake.name,
+        "sha256": report.intake.sha256,
+        "bytes": report.intake.bytes,
+        "level": report.verdict.level,
+        "headline": report.verdict.headline,
+        "scanned": report.created,
+        "command": report.reproduce.command,
+    }
+
+
+def pack(
+    paths: Sequence[str], out: Path, key: Path, title: str = "", recursive: bool = False, originals: bool = False
+) -> tuple[int, list[str]]:
+    """Scan pictures into a signed pack; return how many are in it, and which are not and why.
+
+    Args:
+        paths: What `scan` takes.
+        out: The pack.
+        key: Private key that signs it.
+        title: What it is about.
+        recursive: Go into subfolders.
+        originals: Put the pictures themselves in, too.
+
+    Raises:
+        InputError: No pictures, or no such key.
+    """
+    sources, signer, scanner = find(paths, recursive), load_key(key), Scanner()
+    if not sources:
+        raise InputError(f"expected pictures, found none in {', '.join(paths)}; try -r for subfolders")
+    packed, failed = 0, []
+    with Pack(out, title, signer) as writer:
+        for source in sources:
+            try:
+                with source.local(scanner.limits.max_file_bytes) as path:
+                    report = scanner.scan(path, name=source.name)
+                    more = {plain_name(f"original{source.suffix}"): path.read_bytes()} if originals else {}
+            except (TamperscopeError, OSError) as error:
+                failed.append(f"{source.name}: {error}")
+                continue
+            writer.add(told_of(report), files_of(report) | more)
+            packed += 1
+    return packed, failed
