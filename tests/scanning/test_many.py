@@ -17,11 +17,11 @@ from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.scanning import Scanner
 from tamperscope.scanning.ledger import Recent
 from tamperscope.scanning.many import Desk, Run, Task, renamed
-from tamperscope.scanning.sources import Source, digest, find
+from tamperscope.scanning.places import Place, digest, find
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> list[Source]:
+def files(tmp_path: Path) -> list[Place]:
     for i in range(20):
         noise = np.random.default_rng(i % 13).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{i:02}.png")
@@ -54,7 +54,7 @@ class Counting:
         return self.template.model_copy(update={"intake": intake})
 
 
-def collected(work: Counting, files: list[Source], threads: int, share: bool = True) -> tuple[list[Row], int]:
+def collected(work: Counting, files: list[Place], threads: int, share: bool = True) -> tuple[list[Row], int]:
     """Return the rows, each remembered before the next one is asked for, and how often a file was done."""
     ledger, rows, advanced = Recent(), [], []
     for row in Run(work, ledger, threads, share).rows(files, lambda: advanced.append(1)):
@@ -65,7 +65,7 @@ def collected(work: Counting, files: list[Source], threads: int, share: bool = T
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_rows_come_in_the_order_of_the_files_and_equal_bytes_once(
-    files: list[Source], template: Report, threads: int
+    files: list[Place], template: Report, threads: int
 ) -> None:
     work = Counting(template)
     rows, advanced = collected(work, files, threads)
@@ -79,7 +79,7 @@ def test_rows_come_in_the_order_of_the_files_and_equal_bytes_once(
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_equal_bytes_are_scanned_each_where_pages_are_written(
-    files: list[Source], template: Report, threads: int
+    files: list[Place], template: Report, threads: int
 ) -> None:
     work = Counting(template)
     rows, _ = collected(work, files, threads, share=False)
@@ -87,21 +87,21 @@ def test_equal_bytes_are_scanned_each_where_pages_are_written(
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_a_broken_file_costs_itself_and_its_copies(files: list[Source], template: Report, threads: int) -> None:
+def test_a_broken_file_costs_itself_and_its_copies(files: list[Place], template: Report, threads: int) -> None:
     rows, _ = collected(Counting(template, broken="03.png"), files, threads)
     assert [Path(r.name).name for r in rows if isinstance(r, ErrorReport)] == ["03.png", "16.png"]
     assert {r.sha256 for r in rows if isinstance(r, ErrorReport)} != {None}
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_files_that_vanish_are_told(files: list[Source], template: Report, threads: int) -> None:
+def test_files_that_vanish_are_told(files: list[Place], template: Report, threads: int) -> None:
     Path(files[5].name).unlink()
     rows, _ = collected(Counting(template), files, threads)
     assert len(rows) == 20
     assert [isinstance(r, ErrorReport) for r in rows].index(True) == 5
 
 
-def test_a_stopped_consumer_stops_the_rest(files: list[Source], template: Report) -> None:
+def test_a_stopped_consumer_stops_the_rest(files: list[Place], template: Report) -> None:
     work = Counting(template)
     rows = Run(work, Recent(), 2, share=False).rows(files)
     next(rows)
@@ -118,7 +118,7 @@ def test_a_renamed_row_is_that_of_the_other_file(template: Report) -> None:
     assert row.verdict == template.verdict
 
 
-def test_a_desk_writes_pages_and_maps(files: list[Source], tmp_path: Path) -> None:
+def test_a_desk_writes_pages_and_maps(files: list[Place], tmp_path: Path) -> None:
     desk = Desk(Scanner(["ela"]), tmp_path / "pages", tmp_path / "maps")
     row = desk(Task(files[0].name, "other name.png"))
     assert isinstance(row, Report)
@@ -129,7 +129,7 @@ def test_a_desk_writes_pages_and_maps(files: list[Source], tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_killed_worker_costs_nothing(files: list[Source]) -> None:
+def test_a_killed_worker_costs_nothing(files: list[Place]) -> None:
     from tamperscope.scanning.many import begin
     from tamperscope.workers import Crew
 

@@ -48,10 +48,10 @@ def scan(
 ) -> None:
     """Scan pictures and videos: an honest verdict, a map or a timeline, reasons, a report."""
     from tamperscope.errors import TamperscopeError
-    from tamperscope.scanning import Job
+    from tamperscope.scanning import Command
 
     try:
-        job = Job(
+        command = Command(
             paths=paths,
             recursive=recursive,
             detectors=[d.strip() for d in detectors.split(",") if d.strip()],
@@ -68,7 +68,7 @@ def scan(
             timeout=timeout,
             memory=round(memory * 2**30),
         )
-        code = job.run()
+        code = command.run()
     except (TamperscopeError, OSError) as error:
         fail(error)
     raise typer.Exit(code)

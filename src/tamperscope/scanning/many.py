@@ -17,7 +17,7 @@ from tamperscope.report.files import plain_name
 from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.report.text import shell_command
 from tamperscope.scanning.one import Scanner
-from tamperscope.scanning.sources import Source, digest
+from tamperscope.scanning.places import Place, digest
 
 WINDOW = 32
 """Files a worker that may be begun before the first of them is done: a large picture keeps the others waiting."""
@@ -81,14 +81,14 @@ class Run:
     _flight: dict[Content, Future[Row]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def rows(self, sources: Iterable[Source], advance: Callable[[], None] = lambda: None) -> Iterator[Row]:
+    def rows(self, places: Iterable[Place], advance: Callable[[], None] = lambda: None) -> Iterator[Row]:
         """Yield one row a file that is not done yet, in the order of the files.
 
         Args:
-            sources: What to scan.
+            places: What to scan.
             advance: Called after every file, passed over or not.
         """
-        for row, content in self._ordered(sources):
+        for row, content in self._ordered(places):
             if row is not None:
                 yield row
             # Only now is the row where `memory` finds it.
@@ -96,15 +96,15 @@ class Run:
                 self._flight.pop(content, None)
             advance()
 
-    def _ordered(self, sources: Iterable[Source]) -> Iterator[tuple[Row | None, Content | None]]:
+    def _ordered(self, places: Iterable[Place]) -> Iterator[tuple[Row | None, Content | None]]:
         if self.threads == 1:
-            yield from map(self._one, sources)
+            yield from map(self._one, places)
             return
         with ThreadPoolExecutor(self.threads) as pool:
             window: deque[Future[tuple[Row | None, Content | None]]] = deque()
             try:
-                for source in sources:
-                    window.append(pool.submit(self._one, source))
+                for place in places:
+                    window.append(pool.submit(self._one, place))
                     while len(window) >= self.threads * WINDOW or (window and window[0].done()):
                         yield window.popleft().result()
                 while window:
@@ -113,19 +113,19 @@ class Run:
                 for waiting in window:
                     waiting.cancel()
 
-    def _one(self, source: Source) -> tuple[Row | None, Content | None]:
+    def _one(self, place: Place) -> tuple[Row | None, Content | None]:
         """Return the row of a file, None where an earlier run holds it, and its content where this was its scan."""
         sha256: str | None = None
         try:
-            with source.local(self.max_bytes) as path:
+            with place.local(self.max_bytes) as path:
                 sha256 = digest(path)
-                if self.memory.holds(source.name, sha256):
+                if self.memory.holds(place.name, sha256):
                     return None, None
-                task = Task(str(path), source.name)
-                return self._shared((sha256, source.suffix), task) if self.share else (self._row(task, sha256), None)
+                task = Task(str(path), place.name)
+                return self._shared((sha256, place.suffix), task) if self.share else (self._row(task, sha256), None)
         except (TamperscopeError, OSError, MemoryError) as error:
-            done = self.memory.holds(source.name, sha256)
-            return (None if done else failure(source.name, error, sha256)), None
+            done = self.memory.holds(place.name, sha256)
+            return (None if done else failure(place.name, error, sha256)), None
 
     def _row(self, task: Task, sha256: str) -> Row:
         try:

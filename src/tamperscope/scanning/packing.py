@@ -12,7 +12,7 @@ from tamperscope.report.files import plain_name
 from tamperscope.report.pack import Pack, load_key
 from tamperscope.report.schema import Report
 from tamperscope.scanning.one import Scanner
-from tamperscope.scanning.sources import find
+from tamperscope.scanning.places import find
 
 
 def files_of(report: Report) -> dict[str, bytes]:
@@ -54,18 +54,18 @@ def pack(
     Raises:
         InputError: No pictures, or no such key.
     """
-    sources, signer, scanner = find(paths, recursive), load_key(key), Scanner()
-    if not sources:
+    places, signer, scanner = find(paths, recursive), load_key(key), Scanner()
+    if not places:
         raise InputError(f"expected pictures, found none in {', '.join(paths)}; try -r for subfolders")
     packed, failed = 0, []
     with Pack(out, title, signer) as writer:
-        for source in sources:
+        for place in places:
             try:
-                with source.local(scanner.limits.max_file_bytes) as path:
-                    report = scanner.scan(path, name=source.name)
-                    more = {plain_name(f"original{source.suffix}"): path.read_bytes()} if originals else {}
+                with place.local(scanner.limits.max_file_bytes) as path:
+                    report = scanner.scan(path, name=place.name)
+                    more = {plain_name(f"original{place.suffix}"): path.read_bytes()} if originals else {}
             except (TamperscopeError, OSError) as error:
-                failed.append(f"{source.name}: {error}")
+                failed.append(f"{place.name}: {error}")
                 continue
             writer.add(told_of(report), files_of(report) | more)
             packed += 1

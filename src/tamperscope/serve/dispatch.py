@@ -21,7 +21,7 @@ from typing import Any
 
 from tamperscope.errors import TamperscopeError
 from tamperscope.media import Limits
-from tamperscope.scanning.sources import digest
+from tamperscope.scanning.places import digest
 from tamperscope.serve.keys import Limiter
 from tamperscope.serve.meters import Meters
 from tamperscope.serve.problems import Problem

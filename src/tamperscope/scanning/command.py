@@ -23,14 +23,14 @@ from tamperscope.report.tally import Tally
 from tamperscope.scanning.ledger import Ledger, open_ledger
 from tamperscope.scanning.many import Desk, Run, begin, failure
 from tamperscope.scanning.one import FRAMES, Scanner
-from tamperscope.scanning.sources import Source, find
+from tamperscope.scanning.places import Place, find
 from tamperscope.workers import Crew
 
 STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Command:
     """What to scan and what to write; the fields are the options of the command line.
 
     Attributes:
@@ -84,14 +84,14 @@ class Job:
             with _told(scanner):
                 row = _from_stdin(scanner)
             return self._one(row, "stdin")
-        sources = find(self.paths, self.recursive)
-        if not sources:
+        places = find(self.paths, self.recursive)
+        if not places:
             raise InputError(f"expected pictures, found none in {', '.join(self.paths)}; try -r for subfolders")
-        if len(sources) == 1 and not Path(self.paths[0]).is_dir() and self.out is None:
+        if len(places) == 1 and not Path(self.paths[0]).is_dir() and self.out is None:
             with _told(scanner):
-                row = next(Run(lambda task: scanner.scan(task.path, task.name), open_ledger(None, ())).rows(sources))
-            return self._one(row, Path(sources[0].name).stem)
-        return self._many(sources, scanner)
+                row = next(Run(lambda task: scanner.scan(task.path, task.name), open_ledger(None, ())).rows(places))
+            return self._one(row, Path(places[0].name).stem)
+        return self._many(places, scanner)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -121,19 +121,19 @@ class Job:
             terminal.render(row, Console(), html)
         return row.exit_code
 
-    def _many(self, sources: Sequence[Source], scanner: Scanner) -> int:
+    def _many(self, places: Sequence[Place], scanner: Scanner) -> int:
         if self.json:
             raise InputError("--json takes one picture; for many use --out FILE.jsonl")
         ledger = open_ledger(self.out, scanner.names, scanner.models_sha256)
         tally = Tally()
-        with self._run(scanner, ledger) as run, _bar(len(sources)) as advance:
-            for row in run.rows(sources, advance):
+        with self._run(scanner, ledger) as run, _bar(len(places)) as advance:
+            for row in run.rows(places, advance):
                 ledger.add(row)
                 tally.add(row)
         ledger.finish()
         tally.render(Console())
-        if tally.total < len(sources):
-            told = f"{len(sources) - tally.total} files were in {self.out} already"
+        if tally.total < len(places):
+            told = f"{len(places) - tally.total} files were in {self.out} already"
             Console(stderr=True).print(told, markup=False)
         return ledger.worst
 

@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, patterns, manifests, and addresses such as `s3://bucket/folder`."""
+"""Where pictures lie: files, folders, patterns, manifests, and addresses such as `s3://bucket/folder`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Place:
     """One file to scan.
 
     Attributes:
@@ -87,7 +87,7 @@ def digest(path: Path) -> str:
     return state.hexdigest()
 
 
-def find(paths: Iterable[str], recursive: bool = False) -> list[Source]:
+def find(paths: Iterable[str], recursive: bool = False) -> list[Place]:
     """Return the files that paths, folders, patterns, manifests and addresses name, in a stable order and each once.
 
     A file that is named itself is taken whatever its suffix; from folders, only those with the usual suffixes of
@@ -103,7 +103,7 @@ def find(paths: Iterable[str], recursive: bool = False) -> list[Source]:
     found: dict[str, None] = {}
     for text in paths:
         found.update(dict.fromkeys(_far(text, recursive) if "://" in text else _near(text, recursive)))
-    return [Source(name) for name in found]
+    return [Place(name) for name in found]
 
 
 def _near(text: str, recursive: bool) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tamperscope.errors import BudgetError, InputError
-from tamperscope.scanning.sources import Source, digest, find
+from tamperscope.scanning.places import Place, digest, find
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(*paths: object, recursive: bool = False) -> list[str]:
-    return [Path(source.name).name for source in find([str(p) for p in paths], recursive)]
+    return [Path(place.name).name for place in find([str(p) for p in paths], recursive)]
 
 
 def test_folders_files_and_patterns_in_a_stable_order_and_each_once(folder: Path) -> None:
@@ -43,8 +43,8 @@ def test_a_manifest_names_its_pictures(folder: Path) -> None:
 def test_what_is_no_regular_file_is_refused_and_does_not_hang(folder: Path) -> None:
     os.mkfifo(folder / "pipe.jpg")
     assert names(folder) == ["a.PNG", "b.jpg"]
-    (source,) = find([str(folder / "pipe.jpg")])
-    with pytest.raises(InputError, match="regular file"), source.local(10):
+    (place,) = find([str(folder / "pipe.jpg")])
+    with pytest.raises(InputError, match="regular file"), place.local(10):
         pass
 
 
@@ -57,17 +57,17 @@ def test_addresses_are_listed_and_fetched() -> None:
         assert names("memory://bucket") == ["a.png", "b.jpg"]
         assert names("memory://bucket", recursive=True) == ["a.png", "b.jpg", "c.jpg"]
         assert names("memory://bucket/*.jpg") == ["b.jpg"]
-        (source,) = find(["memory://bucket/b.jpg"])
-        with source.local(100) as path:
+        (place,) = find(["memory://bucket/b.jpg"])
+        with place.local(100) as path:
             assert path.read_bytes() == b"/bucket/b.jpg"
             assert path.suffix == ".jpg"
             assert len(digest(path)) == 64
         assert not path.exists()
-        with pytest.raises(BudgetError, match="13 bytes"), source.local(12):
+        with pytest.raises(BudgetError, match="13 bytes"), place.local(12):
             pass
         with pytest.raises(InputError, match="found none"):
             find(["memory://bucket/missing.jpg"])
-        with pytest.raises((InputError, OSError)), Source("memory://bucket/gone.jpg").local(12):
+        with pytest.raises((InputError, OSError)), Place("memory://bucket/gone.jpg").local(12):
             pass
     finally:
         store.rm("/bucket", recursive=True)
