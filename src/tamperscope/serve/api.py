@@ -150,7 +150,7 @@ def _answer(dispatch: Dispatcher, job: Job, page: bool) -> Response:
     if job.state == "failed":
         raise Problem(422, **(job.problem or {"detail": "unknown"}))
     if page:
-        return _file(dispatch, job, "report.html")
+        return file_response(dispatch, job, "report.html")
     return Response(job.result, media_type="application/json")
 
 
@@ -178,7 +178,8 @@ def _found(dispatch: Dispatcher, who: Key, job: str) -> Job:
     return found
 
 
-def _file(dispatch: Dispatcher, job: Job, name: str) -> Response:
+def file_response(dispatch: Dispatcher, job: Job, name: str) -> Response:
+    """Return a file that a job made; 404 where there is none."""
     data = dispatch.files.read(job.id, name)
     if data is None:
         why = {"done": "there is none of that name", "failed": "the scan failed"}.get(job.state, "the scan is not done")
@@ -197,7 +198,7 @@ def state_of(who: Asking, dispatch: Dispatch, job: JobId) -> JSONResponse:
 @router.get("/jobs/{job}/report.html", responses=_problems(401, 404))
 def page_of(who: Asking, dispatch: Dispatch, job: JobId) -> Response:
     """Return the report of a job as a page."""
-    return _file(dispatch, _found(dispatch, who, job), "report.html")
+    return file_response(dispatch, _found(dispatch, who, job), "report.html")
 
 
 @router.get("/jobs/{job}/maps", responses=_problems(401, 404))
@@ -212,7 +213,7 @@ def map_of(
     who: Asking, dispatch: Dispatch, job: JobId, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+\.(png|jpg)$")]
 ) -> Response:
     """Return one map of a job: grey, of the picture's own size, upright."""
-    return _file(dispatch, _found(dispatch, who, job), f"maps/{name}")
+    return file_response(dispatch, _found(dispatch, who, job), f"maps/{name}")
 
 
 @router.delete("/jobs/{job}", status_code=204, responses=_problems(401, 404))

@@ -10,14 +10,17 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.staticfiles import StaticFiles
 
 import tamperscope
-from tamperscope.serve import api, problems
+from tamperscope.serve import api, problems, web
+from tamperscope.serve.cases import Cases
 from tamperscope.serve.dispatch import Dispatcher
 from tamperscope.serve.fetching import Fetcher
 from tamperscope.serve.guards import Guard
 from tamperscope.serve.keys import asks
 from tamperscope.serve.meters import Meters
+from tamperscope.serve.sessions import Sessions, secret_in
 from tamperscope.serve.settings import Settings
 from tamperscope.serve.store import Job, opened
 from tamperscope.serve.webhooks import Webhooks
@@ -46,6 +49,9 @@ def create(settings: Settings) -> FastAPI:
                 webhooks.send(url, told)
 
         dispatcher = app.state.dispatcher = Dispatcher(settings, jobs, files, meters, tell)
+        app.state.cases = Cases(jobs)
+        settings.state.mkdir(parents=True, exist_ok=True)
+        app.state.sessions = Sessions(settings, secret_in(settings.state))
         await run_in_threadpool(dispatcher.restore)
         sweeping = asyncio.create_task(_sweep(dispatcher))
         try:
@@ -68,6 +74,8 @@ def create(settings: Settings) -> FastAPI:
     app.state.settings, app.state.meters = settings, meters
     problems.install(app)
     app.include_router(api.router)
+    app.include_router(web.router)
+    app.mount("/static", StaticFiles(packages=[("tamperscope.serve", "static")]))
     _watched(app, meters)
     hosts = settings.hosts or ((*OWN, settings.host) if settings.loopback else ("*",))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)

@@ -202,7 +202,7 @@ class Dispatcher:
 
     def _store(self, job: Job, done: Future[str], folder: Path) -> None:
         error = done.exception()
-        fields: dict[str, Any] = {"ended": time.time(), "expires": deadline(self._kept())}
+        fields: dict[str, Any] = {"ended": time.time(), "expires": self._expires(job)}
         if error is None:
             self.files.put_all(job.id, folder / "out")
             fields |= {"state": "done", "result": done.result()}
@@ -216,8 +216,10 @@ class Dispatcher:
         elif (found := self.jobs.find(job.id)) is not None:
             self.on_end(found)
 
-    def _kept(self) -> float:
-        return max(self.settings.keep_seconds, self.settings.fetch_seconds)
+    def _expires(self, job: Job) -> float | None:
+        # What somebody put into a case stays until it is deleted.
+        kept = max(self.settings.keep_seconds, self.settings.fetch_seconds)
+        return None if job.options.get("case") else deadline(kept)
 
     def ended(self, job: str) -> Future[None] | None:
         """Return what is done when a job has its end in the table; None where it has, or is unknown."""

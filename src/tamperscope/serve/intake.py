@@ -50,11 +50,16 @@ async def _of_form(request: Request, path: Path) -> str:
             found = form.get("file")
             if not isinstance(found, UploadFile):
                 raise Problem(400, "expected one file in the field `file` of the form")
-            with path.open("wb") as target:
-                await run_in_threadpool(shutil.copyfileobj, found.file, target, 1 << 20)
+            await run_in_threadpool(save, found, path)
             return found.filename or ""
     except HTTPException as error:
         raise Problem(400, f"expected a form with one file in `file`: {error.detail}") from error
+
+
+def save(upload: UploadFile, path: Path) -> None:
+    """Write a file of a form to a path."""
+    with path.open("wb") as target:
+        shutil.copyfileobj(upload.file, target, 1 << 20)
 
 
 def options(query: Mapping[str, str]) -> dict[str, Any]:

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from tamperscope.files import write_atomic
 from tamperscope.media import Limits
+from tamperscope.report import imaging
 from tamperscope.report.schema import Report
 from tamperscope.scanning import Scanner
+from tamperscope.types import UInt8Array
 
-KEPT = 4
+KEPT, TAIL, PREVIEW = 4, 4096, 192
 
 
 class Options(BaseModel):
@@ -60,7 +65,7 @@ class Bench:
         """
         report = self._scanner(Options.model_validate(scan.options)).scan(Path(scan.path), name=scan.name)
         if scan.out is not None:
-            write_out(report, Path(scan.out))
+            write_out(report, Path(scan.path), Path(scan.out))
         return report.to_json(indent=None)
 
     def _scanner(self, options: Options) -> Scanner:
@@ -73,10 +78,25 @@ class Bench:
         return self._scanners[key]
 
 
-def write_out(report: Report, folder: Path) -> None:
-    """Write the page and the maps of a report into a folder."""
+def write_out(report: Report, picture: Path, folder: Path) -> None:
+    """Write the page and the maps of a report into a folder, and the bytes behind the end of the picture, if any."""
     report.save_html(folder / "report.html")
     report.save_maps(folder / "maps", upright=True)
+    if report.rgb is not None:
+        write_atomic(folder / "preview.jpg", _preview(report.rgb, report.picture.orientation))
+    for number, values in enumerate(f.values for f in report.findings if f.code.endswith("trailing_bytes")):
+        with picture.open("rb") as file:
+            file.seek(int(values["offset"]))
+            data = file.read(min(int(values["length"]), TAIL))
+        write_atomic(folder / f"trailing-{number}.bin", data)
+
+
+def _preview(rgb: UInt8Array, orientation: int) -> bytes:
+    scale = PREVIEW / max(rgb.shape[:2])
+    if scale < 1:
+        size = tuple(max(1, round(n * scale)) for n in (rgb.shape[1], rgb.shape[0]))
+        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return imaging.jpeg(imaging.upright(rgb, orientation), 85)
 
 
 def begin(limits: Limits) -> Bench:

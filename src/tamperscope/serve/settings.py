@@ -53,9 +53,15 @@ class Settings(BaseModel):
     fetch_seconds: float = Field(default=3600.0, gt=0, description="How long the result of a 202 can be fetched.")
     grace_seconds: float = Field(default=30.0, ge=0, description="How long a shutdown waits for running scans.")
     hosts: tuple[str, ...] = Field(default=(), description="Host names it answers to; empty: any, at loopback its own.")
+    signer: str = Field(default="", description="Private key that signs packs; empty: one is made in `data`.")
     urls: bool = Field(default=False, description="Whether pictures may be named by https address.")
     webhook_secret: str = Field(default="", description="Signs webhooks; empty: there are none.")
     network: bool = Field(default=True, description="Whether the shipped network is asked.")
+
+    @property
+    def state(self) -> Path:
+        """Folder on this machine for what is the service's own: database, keys."""
+        return Path("tamperscope-data" if "://" in self.data else self.data)
 
     @property
     def loopback(self) -> bool:

@@ -30,11 +30,11 @@ from tamperscope.files import replacing
 from tamperscope.serve.settings import Settings
 
 
-class _Base(DeclarativeBase):
-    pass
+class Base(DeclarativeBase):
+    """What all tables of the service share."""
 
 
-class Job(_Base):
+class Job(Base):
     """One accepted scan."""
 
     __tablename__ = "jobs"
@@ -76,7 +76,7 @@ class Jobs:
             self._engine = create_engine(address, pool_pre_ping=True)
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _tune)
-            _Base.metadata.create_all(self._engine)
+            Base.metadata.create_all(self._engine)
         except Exception as error:  # every driver has errors of its own
             raise InputError(f"expected a database that can be opened: {error}") from error
 
@@ -147,7 +147,7 @@ class Jobs:
 
 
 def _tune(connection: Any, record: Any) -> None:
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+    for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {setting}")
 
 
@@ -227,7 +227,7 @@ def opened(settings: Settings) -> tuple[Jobs, Files]:
     if not database:
         if "://" in settings.data:
             raise InputError("expected `database` where `data` is a store of objects, found none")
-        database = f"sqlite:///{Path(settings.data).resolve() / 'jobs.sqlite'}"
+        database = f"sqlite:///{settings.state.resolve() / 'jobs.sqlite'}"
     return Jobs(database), files
 
 
