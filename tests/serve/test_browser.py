@@ -69,6 +69,14 @@ def test_a_case_from_the_first_drop_to_the_signed_pack(browser: Any, running: Se
     before = report.locator("#heat").evaluate("e => getComputedStyle(e).opacity")
     report.locator("#blend").fill("10")
     assert report.locator("#heat").evaluate("e => getComputedStyle(e).opacity") != before
+    report.get_by_role("button", name="Magnifier").click()
+    lens, large = report.locator("#lens"), report.locator("#large")
+    assert large.evaluate("e => e.style.width") == "1024px", "four times the picture's 256 pixels"
+    at = large.evaluate("e => e.style.left")
+    page.keyboard.press("ArrowRight")
+    assert large.evaluate("e => e.style.left") != at
+    report.locator("#stage").dispatch_event("pointermove", {"clientX": 0, "clientY": 0})
+    assert lens.evaluate("e => parseFloat(e.style.left)") < 0
     page.get_by_label("Warning").check()
     page.get_by_label("What did you see?").fill("a seam")
     page.get_by_role("button", name="Add note").click()

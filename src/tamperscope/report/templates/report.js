@@ -47,6 +47,38 @@
     document.querySelector(".frame.main").classList.toggle("actual", on);
     picture.style.width = on ? picture.dataset.full + "px" : "";
   });
+
+  const stage = find("stage"), lens = find("lens"), large = find("large"), frame = document.querySelector(".frame.main");
+  const ZOOM = 4, MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  let looked = [0.5, 0.5];
+
+  // Shows every pixel of the picture as a square of ZOOM pixels, around a point given in shares of its width and height.
+  function look(x, y) {
+    looked = [Math.min(1, Math.max(0, x)), Math.min(1, Math.max(0, y))];
+    const width = picture.naturalWidth * ZOOM, height = picture.naturalHeight * ZOOM, half = lens.offsetWidth / 2;
+    large.style.width = width + "px";
+    large.style.left = half - looked[0] * width + "px";
+    large.style.top = half - looked[1] * height + "px";
+    lens.style.left = looked[0] * stage.clientWidth - half + "px";
+    lens.style.top = looked[1] * stage.clientHeight - half + "px";
+  }
+  onToggle("magnify", function (on) {
+    lens.hidden = !on;
+    if (!on) return;
+    large.src = picture.src;
+    look(looked[0], looked[1]);
+    frame.focus({ preventScroll: true });
+  });
+  stage.addEventListener("pointermove", function (event) {
+    const box = stage.getBoundingClientRect();
+    if (!lens.hidden) look((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  });
+  frame.addEventListener("keydown", function (event) {
+    const move = MOVES[event.key];
+    if (lens.hidden || !move) return;
+    event.preventDefault();
+    look(looked[0] + move[0] * 8 / picture.naturalWidth, looked[1] + move[1] * 8 / picture.naturalHeight);
+  });
   if (back) back.addEventListener("click", function () { show("", first.src, first.alt, first.words); });
 
   for (const load of document.querySelectorAll(".load")) {
