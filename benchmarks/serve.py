@@ -194,8 +194,8 @@ def write(args: argparse.Namespace, pictures: list[Path], alone: float, loads: l
             sizes.append(picture.width * picture.height / 1e6)
     rows = [
         f"| {x['clients']} | {x['hostile']:.0%} | {x['per_second']:.2f} | {x['per_second'] / alone:.0%} | "
-        f"{x['p50']:.2f} | {x['p99']:.2f} | {', '.join(f'{v} × {k}' for k, v in x['statuses'].items())} | {x['changed_answers']} | "
-        f"{x['mib_first']:.0f} → {x['mib_last']:.0f} |"
+        f"{x['p50']:.2f} | {x['p99']:.2f} | {', '.join(f'{v} × {k}' for k, v in x['statuses'].items())} | "
+        f"{x['changed_answers']} | {x['mib_first']:.0f} → {x['mib_last']:.0f} |"
         for x in loads
     ]
     told = {
