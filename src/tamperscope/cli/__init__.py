@@ -43,6 +43,7 @@ def scan(
     frames: Annotated[int, typer.Option(help="How many frames of a video to look at, evenly in time.")] = 16,
     max_pixels: Annotated[int | None, typer.Option(help="Largest picture to open, in pixels.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that scan many pictures.")] = 1,
+    engine: Annotated[str, typer.Option(help="local, or ray for the machines of a cluster.")] = "local",
     timeout: Annotated[float, typer.Option(help="Longest time for one file in a worker, in seconds.")] = 1800.0,
     memory: Annotated[float, typer.Option(help="GiB that a worker may take, 0 for no limit (Linux).")] = 0.0,
 ) -> None:
@@ -65,6 +66,7 @@ def scan(
             models=model or [],
             frames=frames,
             workers=workers,
+            engine=engine,
             timeout=timeout,
             memory=round(memory * 2**30),
         )

@@ -7,26 +7,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tamperscope.errors import InputError, InvalidValueError, TamperscopeError
+from tamperscope.errors import InputError, InvalidValueError, TamperscopeError, unknown_name
 from tamperscope.files import write_atomic
 from tamperscope.media import Limits
 from tamperscope.report import terminal
 from tamperscope.report.files import plain_name
 from tamperscope.report.schema import ErrorReport, Row
 from tamperscope.report.tally import Tally
+from tamperscope.scanning.cluster import ClusterRun
 from tamperscope.scanning.ledger import Ledger, open_ledger
 from tamperscope.scanning.many import Desk, Run, begin, failure
 from tamperscope.scanning.one import FRAMES, Scanner
 from tamperscope.scanning.places import Place, find
 from tamperscope.workers import Crew
 
-STDIN = "-"
+STDIN, ENGINES = "-", ("local", "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Command:
     models: Sequence[Path] = ()
     frames: int = FRAMES
     workers: int = 1
-    engine: Literal["local", "ray"] = "local"
+    engine: str = "local"
     timeout: float = 1800.0
     memory: int = 0
 
@@ -79,6 +80,8 @@ class Command:
         """
         if self.workers < 1:
             raise InvalidValueError(f"--workers: expected 1 or more, found {self.workers}")
+        if self.engine not in ENGINES:
+            raise unknown_name("engine", self.engine, ENGINES)
         scanner = Scanner(**self._settings())
         if list(self.paths) == [STDIN]:
             with _told(scanner):
@@ -138,8 +141,11 @@ class Command:
         return ledger.worst
 
     @contextmanager
-    def _run(self, scanner: Scanner, ledger: Ledger) -> Iterator[Run]:
+    def _run(self, scanner: Scanner, ledger: Ledger) -> Iterator[Run | ClusterRun]:
         share = self.html is None and self.save_maps is None
+        if self.engine == "ray":
+            yield ClusterRun(self._settings(), ledger, self.workers, self.html, self.save_maps, share)
+            return
         if self.workers == 1:
             yield Run(Desk(scanner, self.html, self.save_maps), ledger, 1, share)
             return

@@ -1,0 +1,167 @@
+"""A long run on many machines by Ray Data: the same rows in the same order as on one.
+
+Every machine needs this package, and must reach the files under the names that they are given by: a shared folder, or
+a store of objects. A machine that is lost costs nothing: Ray does its share again elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tamperscope.errors import InputError, TamperscopeError
+from tamperscope.media import Limits
+from tamperscope.report.schema import ROW, Row
+from tamperscope.scanning.many import Content, Memory, Task, begin, failure, renamed
+from tamperscope.scanning.places import Place, digest
+
+HASHED, SCANNED = 64, 4
+"""Files that one task of the cluster takes at a time."""
+REPEATED = 1000
+
+
+@dataclass(slots=True)
+class ClusterRun:
+    """Scans files on a cluster of Ray.
+
+    Attributes:
+        settings: Arguments of `Scanner`.
+        memory: What earlier runs hold; those files are passed over.
+        workers: Processes of the whole cluster that scan.
+        html: Folder for pages, or None.
+        maps: Folder for maps, or None.
+        share: Whether files of equal bytes get the row of the first of them, with their own name.
+    """
+
+    settings: Mapping[str, Any]
+    memory: Memory
+    workers: int
+    html: Path | None = None
+    maps: Path | None = None
+    share: bool = True
+    _latest: OrderedDict[Content, Row] = field(default_factory=OrderedDict)
+
+    def rows(self, places: Iterable[Place], advance: Callable[[], None] = lambda: None) -> Iterator[Row]:
+        """Yield one row a file that is not done yet, in the order of the files; see `many.Run.rows`.
+
+        Raises:
+            InputError: The extra `cluster` is missing.
+        """
+        data = _library()
+        asked = list(places)
+        limits: Limits = self.settings["limits"]
+        sums = list(self._hashed(data, asked, limits.max_file_bytes))
+        firsts, first = [], set[Content]()
+        for place, (sha256, error) in zip(asked, sums, strict=True):
+            content = (sha256, place.suffix)
+            done = self.memory.holds(place.name, sha256 or None)
+            if error or done or (self.share and (content in first or self.memory.recall(content) is not None)):
+                continue
+            first.add(content)
+            firsts.append(place.name)
+        yield from self._joined(asked, sums, self._scanned(data, firsts), set(firsts), advance)
+
+    def _joined(
+        self,
+        places: Sequence[Place],
+        sums: Sequence[tuple[str, str]],
+        scanned: Iterator[Row],
+        firsts: set[str],
+        advance: Callable[[], None],
+    ) -> Iterator[Row]:
+        for place, (sha256, error) in zip(places, sums, strict=True):
+            content = (sha256, place.suffix)
+            if not self.memory.holds(place.name, sha256 or None):
+                if error:
+                    kind, _, message = error.partition(": ")
+                    yield failure(place.name, InputError(message)).model_copy(update={"error": kind})
+                elif place.name in firsts:
+                    row = next(scanned)
+                    self._keep(content, row)
+                    yield row
+                else:
+                    known = self._latest.get(content) or self.memory.recall(content)
+                    assert known is not None
+                    yield renamed(known, place.name)
+            advance()
+
+    def _keep(self, content: Content, row: Row) -> None:
+        # Sheets recall nothing, so copies that are near their first one are found here.
+        self._latest[content] = row
+        if len(self._latest) > REPEATED and self.memory.recall(content) is not None:
+            self._latest.popitem(last=False)
+
+    def _hashed(self, data: Any, places: Sequence[Place], limit: int) -> Iterator[tuple[str, str]]:
+        listed = data.from_items([{"name": place.name} for place in places])
+        found = listed.map_batches(_hashes, batch_size=HASHED, fn_kwargs={"limit": limit}, num_cpus=1)
+        for row in found.iter_rows():
+            yield str(row["sha256"]), str(row["error"])
+
+    def _scanned(self, data: Any, names: Sequence[str]) -> Iterator[Row]:
+        if not names:
+            return
+        listed = data.from_items([{"name": name} for name in names], override_num_blocks=_blocks(len(names)))
+        args = {"settings": dict(self.settings), "html": self.html, "maps": self.maps}
+        found = listed.map_batches(
+            _Scans, batch_size=SCANNED, fn_constructor_kwargs=args, concurrency=(1, self.workers), num_cpus=1
+        )
+        for row in found.iter_rows():
+            yield ROW.validate_json(row["row"])
+
+
+def _blocks(count: int) -> int:
+    return max(1, -(-count // SCANNED))
+
+
+def _library() -> Any:
+    try:
+        import ray
+        from ray import data
+    except ImportError as missing:
+        raise InputError("--engine ray needs the extra `cluster`: pip install 'tamperscope[cluster]'") from missing
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False)
+    context = data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    return data
+
+
+def _hashes(batch: Mapping[str, Any], limit: int) -> dict[str, list[str]]:
+    """Return the SHA-256 of files, or why there is none."""
+    sums, errors = [], []
+    for name in batch["name"]:
+        try:
+            with Place(str(name)).local(limit) as path:
+                sums.append(digest(path))
+                errors.append("")
+        except (TamperscopeError, OSError) as error:
+            sums.append("")
+            errors.append(f"{type(error).__name__}: {error}")
+    return {"sha256": sums, "error": errors}
+
+
+class _Scans:
+    """A process of the cluster that scans."""
+
+    def __init__(self, settings: Mapping[str, Any], html: Path | None, maps: Path | None) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)
+        self._desk = begin(settings, html, maps)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Return the rows of files as JSON."""
+        return {"row": [self._row(str(name)).to_json(indent=None) for name in batch["name"]]}
+
+    def _row(self, name: str) -> Row:
+        sha256 = None
+        try:
+            with Place(name).local(self._desk.scanner.limits.max_file_bytes) as path:
+                sha256 = digest(path)
+                return self._desk(Task(str(path), name))
+        except (TamperscopeError, OSError, MemoryError) as error:
+            return failure(name, error, sha256)

@@ -1,0 +1,101 @@
+"""A run on a cluster of Ray: the rows of a local run, whatever happens to its machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tamperscope import cli
+
+FAST = ["--detectors", "ela"]
+
+CLUSTER = """
+import json, sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from tamperscope.scanning import Command
+
+folder, out, lose = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+ray.init(address=cluster.address, log_to_driver=False)
+if lose == "yes":
+    def loser():
+        waiting = Path(out)
+        while not waiting.exists() or waiting.read_bytes().count(b"\\n") < 3:
+            time.sleep(0.02)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+    threading.Thread(target=loser, daemon=True).start()
+code = Command([folder], detectors=["ela"], out=Path(out), workers=2, engine="ray").run()
+print("nodes alive:", sum(n["Alive"] for n in ray.nodes()), "code:", code)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty files: pictures, exact copies, what is no picture, and what cannot be read."""
+    (tmp_path / "in").mkdir()
+    for i in range(38):
+        noise = np.random.default_rng(i % 30).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "in" / f"{i:02}.png")
+    (tmp_path / "in" / "bad.jpg").write_text("no picture")
+    (tmp_path / "in" / "copy of bad.jpg").write_text("no picture")
+    return tmp_path / "in"
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in found:
+        row.pop("created", None)
+        for prediction in row.get("predictions", []):
+            prediction.pop("seconds")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a cluster of Ray")
+@pytest.mark.parametrize("lose", ["no", "yes"])
+def test_a_cluster_gives_the_rows_of_one_machine_even_when_a_node_is_lost(
+    folder: Path, tmp_path: Path, lose: str
+) -> None:
+    pytest.importorskip("ray")
+    one, many = tmp_path / "one.jsonl", tmp_path / "many.jsonl"
+    CliRunner().invoke(cli.app, ["scan", str(folder), *FAST, "--out", str(one)])
+    script = tmp_path / "main.py"
+    script.write_text(CLUSTER)
+    words = [sys.executable, str(script), str(folder), str(many), lose]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"nodes alive: {3 if lose == 'no' else 2}" in done.stdout, done.stdout[-500:]
+    assert rows(many) == rows(one)
+
+
+@pytest.mark.slow
+def test_a_cluster_goes_on_where_a_run_stopped(folder: Path, tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    one, out = tmp_path / "one.jsonl", tmp_path / "out.jsonl"
+    CliRunner().invoke(cli.app, ["scan", str(folder), *FAST, "--out", str(one)])
+    lines = one.read_text().splitlines(keepends=True)
+    out.write_text("".join(lines[:17]))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        done = CliRunner().invoke(cli.app, ["scan", str(folder), *FAST, "--out", str(out), "--engine", "ray"])
+        assert "17 files were in" in done.output
+        assert rows(out) == rows(one)
+    finally:
+        ray.shutdown()
+
+
+def test_engines_that_are_none_are_told(folder: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["scan", str(folder), *FAST, "--engine", "rey"])
+    assert done.exit_code == 1
+    assert "did you mean 'ray'" in done.output
