@@ -16,7 +16,7 @@ from tamperscope.errors import InputError
 from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.scanning import Scanner
 from tamperscope.scanning.ledger import Recent
-from tamperscope.scanning.many import Desk, Run, Task, renamed
+from tamperscope.scanning.many import Desk, Pictures, Run, Task, renamed
 from tamperscope.scanning.places import Place, digest, find
 
 
@@ -119,7 +119,7 @@ def test_a_renamed_row_is_that_of_the_other_file(template: Report) -> None:
 
 
 def test_a_desk_writes_pages_and_maps(files: list[Place], tmp_path: Path) -> None:
-    desk = Desk(Scanner(["ela"]), tmp_path / "pages", tmp_path / "maps")
+    desk = Desk(Scanner(["ela"]), Pictures(html=tmp_path / "pages", maps=tmp_path / "maps"))
     row = desk(Task(files[0].name, "other name.png"))
     assert isinstance(row, Report)
     assert row.rgb is None
@@ -133,7 +133,7 @@ def test_a_killed_worker_costs_nothing(files: list[Place]) -> None:
     from tamperscope.scanning.many import begin
     from tamperscope.workers import Crew
 
-    with Crew(begin, ({"names": ("ela",)}, None, None), 2) as crew:
+    with Crew(begin, ({"names": ("ela",)}, Pictures()), 2) as crew:
         rows: list[Row] = []
         for row in Run(lambda task: crew.submit(task).result(), Recent(), 2, share=False).rows(files):
             if len(rows) in (2, 9):

@@ -52,6 +52,8 @@ def test_pictures_are_dropped_watched_read_noted_and_exported(client: TestClient
     assert "sandbox" in client.get(f"{place}/report.html").headers["content-security-policy"]
     assert client.get(f"{place}/preview.jpg").content.startswith(b"\xff\xd8")
     assert json.loads(client.get(f"{place}/report.json").content)["status"] == "ok"
+    paper = client.get(f"{place}/report.pdf")
+    assert (paper.status_code, paper.content[:4]) in ((200, b"%PDF"), (501, b'{"ty'))
     client.post(f"{place}/marks", data={"kind": "warning", "text": "look <here>"})
     client.post(f"{place}/marks", data={"kind": "ok", "text": ""})
     assert client.post(f"{place}/marks", data={"kind": "other"}).status_code == 422

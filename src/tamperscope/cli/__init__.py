@@ -31,6 +31,7 @@ def scan(
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Go into subfolders.")] = False,
     detectors: Annotated[str, typer.Option(help="Comma-separated names; all when empty.")] = "",
     html: Annotated[Path | None, typer.Option(help="Write the report: a file, or for many pictures a folder.")] = None,
+    pdf: Annotated[Path | None, typer.Option(help="Write the report as PDF: a file, or for many a folder.")] = None,
     json: Annotated[str, typer.Option(help="Write the report as JSON to a file, or - for standard output.")] = "",
     out: Annotated[
         Path | None,
@@ -59,6 +60,7 @@ def scan(
             quick=quick,
             max_pixels=max_pixels,
             html=html,
+            pdf=pdf,
             json=json,
             out=out,
             save_maps=save_maps,

@@ -98,8 +98,20 @@ def render_html(report: Report) -> str:
     The picture and its fused map are shown upright at their own resolution up to a longer side of 4096 pixels; a
     report that carries no picture (read back from JSON) gives a page without. A video's shows a timeline instead.
     """
+    drawn = {
+        "pictures": view.pictures(report),
+        "marks": view.marks(report),
+        "pairs": view.pairs(report),
+        "scale": view.scale(report),
+        "grouped": view.by_status(report.predictions),
+    }
+    return environment().get_template("report.html.j2").render(words_of(report) | drawn | _blocks())
+
+
+def words_of(report: Report) -> dict[str, Any]:
+    """Return what every form of a report says, for its template."""
     film = film_view.film(report)
-    context = {
+    return {
         "film": film,
         "kind": "picture" if film is None else "video",
         "meaning": words.meaning(report.verdict) if film is None else words.video_meaning(report.verdict),
@@ -107,11 +119,5 @@ def render_html(report: Report) -> str:
         "name": report.intake.name or words.UNNAMED,
         "verdict": report.verdict,
         "level": words.LEVELS[report.verdict.level],
-        "pictures": view.pictures(report),
-        "marks": view.marks(report),
-        "pairs": view.pairs(report),
-        "scale": view.scale(report),
-        "grouped": view.by_status(report.predictions),
         "stated": sorted(report.findings, key=lambda f: ("warning", "notice", "info").index(f.severity)),
     }
-    return environment().get_template("report.html.j2").render(context | _blocks())

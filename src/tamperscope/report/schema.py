@@ -326,6 +326,16 @@ class Report(Model):
 
         return write_atomic(path, render_html(self).encode("utf-8"))
 
+    def save_pdf(self, path: str | Path) -> Path:
+        """Write the report as PDF atomically and return its path (extra `pdf`).
+
+        Raises:
+            UnsupportedFormatError: What prints it is not installed.
+        """
+        from tamperscope.report.pdf import save_pdf
+
+        return save_pdf(self, path)
+
     def save_maps(self, folder: str | Path, upright: bool = False) -> list[Path]:
         """Write every map as a greyscale PNG of the picture's own size, and return the paths.
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.media import Limits
 from tamperscope.report.schema import ROW, Row
-from tamperscope.scanning.many import Content, Memory, Task, begin, failure, renamed
+from tamperscope.scanning.many import Content, Memory, Pictures, Task, begin, failure, renamed
 from tamperscope.scanning.places import Place, digest
 
 HASHED, SCANNED = 64, 4
@@ -31,17 +30,13 @@ class ClusterRun:
         settings: Arguments of `Scanner`.
         memory: What earlier runs hold; those files are passed over.
         workers: Processes of the whole cluster that scan.
-        html: Folder for pages, or None.
-        maps: Folder for maps, or None.
-        share: Whether files of equal bytes get the row of the first of them, with their own name.
+        pictures: What is written of each report; where anything is, copies are scanned, too.
     """
 
     settings: Mapping[str, Any]
     memory: Memory
     workers: int
-    html: Path | None = None
-    maps: Path | None = None
-    share: bool = True
+    pictures: Pictures = field(default_factory=Pictures)
     _latest: OrderedDict[Content, Row] = field(default_factory=OrderedDict)
 
     def rows(self, places: Iterable[Place], advance: Callable[[], None] = lambda: None) -> Iterator[Row]:
@@ -58,7 +53,7 @@ class ClusterRun:
         for place, (sha256, error) in zip(asked, sums, strict=True):
             content = (sha256, place.suffix)
             done = self.memory.holds(place.name, sha256 or None)
-            if error or done or (self.share and (content in first or self.memory.recall(content) is not None)):
+            if error or done or (not self.pictures and (content in first or self.memory.recall(content) is not None)):
                 continue
             first.add(content)
             firsts.append(place.name)
@@ -104,7 +99,7 @@ class ClusterRun:
         if not names:
             return
         listed = data.from_items([{"name": name} for name in names], override_num_blocks=_blocks(len(names)))
-        args = {"settings": dict(self.settings), "html": self.html, "maps": self.maps}
+        args = {"settings": dict(self.settings), "pictures": self.pictures}
         found = listed.map_batches(
             _Scans, batch_size=SCANNED, fn_constructor_kwargs=args, concurrency=(1, self.workers), num_cpus=1
         )
@@ -147,11 +142,11 @@ def _hashes(batch: Mapping[str, Any], limit: int) -> dict[str, list[str]]:
 class _Scans:
     """A process of the cluster that scans."""
 
-    def __init__(self, settings: Mapping[str, Any], html: Path | None, maps: Path | None) -> None:
+    def __init__(self, settings: Mapping[str, Any], pictures: Pictures) -> None:
         import cv2
 
         cv2.setNumThreads(1)
-        self._desk = begin(settings, html, maps)
+        self._desk = begin(settings, pictures)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         """Return the rows of files as JSON."""

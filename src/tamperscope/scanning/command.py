@@ -22,7 +22,7 @@ from tamperscope.report.schema import ErrorReport, Row
 from tamperscope.report.tally import Tally
 from tamperscope.scanning.cluster import ClusterRun
 from tamperscope.scanning.ledger import Ledger, open_ledger
-from tamperscope.scanning.many import Desk, Run, begin, failure
+from tamperscope.scanning.many import Desk, Pictures, Run, begin, failure
 from tamperscope.scanning.one import FRAMES, Scanner
 from tamperscope.scanning.places import Place, find
 from tamperscope.workers import Crew
@@ -41,6 +41,7 @@ class Command:
         quick: Only the fast ones.
         max_pixels: Largest picture to open, or None for the default.
         html: File for one picture, folder for many.
+        pdf: File for one picture, folder for many.
         json: File, or `-` for standard output; one picture only.
         out: `.jsonl`, `.csv` or `.parquet` to append to; files that it holds already are passed over.
         save_maps: Folder for maps.
@@ -59,6 +60,7 @@ class Command:
     quick: bool = False
     max_pixels: int | None = None
     html: Path | None = None
+    pdf: Path | None = None
     json: str = ""
     out: Path | None = None
     save_maps: Path | None = None
@@ -114,6 +116,8 @@ class Command:
         html = self.html / f"{plain_name(stem)}.html" if self.html and self.html.is_dir() else self.html
         if html:
             row.save_html(html)
+        if self.pdf:
+            row.save_pdf(self.pdf / f"{plain_name(stem)}.pdf" if self.pdf.is_dir() else self.pdf)
         if self.save_maps:
             row.save_maps(self.save_maps)
         if self.json == STDIN:
@@ -142,16 +146,16 @@ class Command:
 
     @contextmanager
     def _run(self, scanner: Scanner, ledger: Ledger) -> Iterator[Run | ClusterRun]:
-        share = self.html is None and self.save_maps is None
+        pictures = Pictures(self.html, self.pdf, self.save_maps)
         if self.engine == "ray":
-            yield ClusterRun(self._settings(), ledger, self.workers, self.html, self.save_maps, share)
+            yield ClusterRun(self._settings(), ledger, self.workers, pictures)
             return
         if self.workers == 1:
-            yield Run(Desk(scanner, self.html, self.save_maps), ledger, 1, share)
+            yield Run(Desk(scanner, pictures), ledger, 1, not pictures)
             return
-        args = (self._settings(), self.html, self.save_maps)
+        args = (self._settings(), pictures)
         with Crew(begin, args, self.workers, self.timeout, self.memory) as crew:
-            yield Run(lambda task: crew.submit(task).result(), ledger, self.workers, share)
+            yield Run(lambda task: crew.submit(task).result(), ledger, self.workers, not pictures)
 
 
 class _Rate(ProgressColumn):

@@ -149,19 +149,47 @@ class Run:
         return row, content
 
 
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Folders for what people look at; false where there is none.
+
+    Attributes:
+        html: For pages.
+        pdf: For pages on paper.
+        maps: For maps.
+    """
+
+    html: Path | None = None
+    pdf: Path | None = None
+    maps: Path | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether anything is to be written."""
+        return any((self.html, self.pdf, self.maps))
+
+    def save(self, report: Report, name: str) -> None:
+        """Write what is asked for of the report on the file of a name."""
+        # The hash keeps two files of one name apart.
+        stem = f"{plain_name(Path(name).stem)}-{(report.intake.sha256 or '')[:8]}"
+        if self.html:
+            report.save_html(self.html / f"{stem}.html")
+        if self.pdf:
+            report.save_pdf(self.pdf / f"{stem}.pdf")
+        if self.maps:
+            report.save_maps(self.maps / stem)
+
+
 @dataclass(slots=True)
 class Desk:
-    """Scans one file after another and writes the pictures of its report.
+    """Scans one file after another.
 
     Attributes:
         scanner: Asked for each.
-        html: Folder for pages, or None.
-        maps: Folder for maps, or None.
+        pictures: What is written of each report.
     """
 
     scanner: Scanner
-    html: Path | None = None
-    maps: Path | None = None
+    pictures: Pictures = field(default_factory=Pictures)
 
     def __call__(self, task: Task) -> Row:
         """Return the report on a file, without its pictures.
@@ -170,21 +198,15 @@ class Desk:
             InputError: It is no picture that may be opened.
         """
         report = self.scanner.scan(Path(task.path), name=task.name)
-        # The hash keeps two files of one name apart.
-        name = f"{plain_name(Path(task.name).stem)}-{(report.intake.sha256 or '')[:8]}"
-        if self.html:
-            report.save_html(self.html / f"{name}.html")
-        if self.maps:
-            report.save_maps(self.maps / name)
+        self.pictures.save(report, task.name)
         return report.with_pictures(None)
 
 
-def begin(settings: Mapping[str, Any], html: Path | None, maps: Path | None) -> Desk:
+def begin(settings: Mapping[str, Any], pictures: Pictures) -> Desk:
     """Return what a worker process scans with.
 
     Args:
         settings: Arguments of `Scanner`.
-        html: See `Desk`.
-        maps: See `Desk`.
+        pictures: What is written of each report.
     """
-    return Desk(Scanner(**settings), html, maps)
+    return Desk(Scanner(**settings), pictures)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tamperscope.errors import InputError, TamperscopeError
+from tamperscope.errors import InputError, TamperscopeError, UnsupportedFormatError
 from tamperscope.report.files import plain_name
 from tamperscope.report.pack import Pack, load_key
 from tamperscope.report.schema import Report
@@ -16,11 +17,14 @@ from tamperscope.scanning.places import find
 
 
 def files_of(report: Report) -> dict[str, bytes]:
-    """Return the files that a pack holds of a report, by name: page, data, maps."""
+    """Return the files that a pack holds of a report, by name: page, data, maps, and a PDF where that can be made."""
     from tamperscope.report.html import render_html
+    from tamperscope.report.pdf import render_pdf
 
     with tempfile.TemporaryDirectory() as folder:
         maps = {f"maps/{path.name}": path.read_bytes() for path in report.save_maps(folder, upright=True)}
+    with contextlib.suppress(UnsupportedFormatError):
+        maps["report.pdf"] = render_pdf(report)
     page, data = render_html(report).encode("utf-8"), (report.to_json() + "\n").encode("utf-8")
     return {"report.html": page, "report.json": data, **maps}
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from tamperscope import registry
-from tamperscope.errors import InputError
+from tamperscope.errors import InputError, UnsupportedFormatError, WorkerLostError
 from tamperscope.serve import intake
 from tamperscope.serve.dispatch import Dispatcher
 from tamperscope.serve.fetching import Fetcher, checked
@@ -24,6 +24,7 @@ from tamperscope.serve.store import Job
 router = APIRouter(prefix="/v1")
 PAGE_POLICY = "sandbox allow-scripts; frame-ancestors 'self'"
 """A report runs its own script and nothing else; its own policy, inside the page, admits only that."""
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 BODY = {
     "requestBody": {
@@ -186,7 +187,18 @@ def file_response(dispatch: Dispatcher, job: Job, name: str) -> Response:
         raise Problem(404, f"{why}; pages and maps are made where `Accept: text/html` or `Prefer: respond-async` asks")
     if name.endswith(".html"):
         return Response(data, media_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
-    return Response(data, media_type="image/png" if name.endswith(".png") else "image/jpeg")
+    return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
+
+
+def paper(dispatch: Dispatcher, job: Job) -> Response:
+    """Return the report of a job as PDF; 404 where there are no pictures of it, 501 where nothing can print."""
+    file_response(dispatch, job, "report.html")
+    try:
+        return Response(dispatch.printed(job), media_type="application/pdf")
+    except UnsupportedFormatError as error:
+        raise Problem(501, str(error)) from error
+    except WorkerLostError as error:
+        raise Problem(503, str(error), retry=5) from error
 
 
 @router.get("/jobs/{job}", responses=_problems(401, 404))
@@ -199,6 +211,12 @@ def state_of(who: Asking, dispatch: Dispatch, job: JobId) -> JSONResponse:
 def page_of(who: Asking, dispatch: Dispatch, job: JobId) -> Response:
     """Return the report of a job as a page."""
     return file_response(dispatch, _found(dispatch, who, job), "report.html")
+
+
+@router.get("/jobs/{job}/report.pdf", responses=_problems(401, 404))
+def paper_of(who: Asking, dispatch: Dispatch, job: JobId) -> Response:
+    """Return the report of a job as PDF, where the service can print."""
+    return paper(dispatch, _found(dispatch, who, job))
 
 
 @router.get("/jobs/{job}/maps", responses=_problems(401, 404))

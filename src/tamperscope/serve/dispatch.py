@@ -25,13 +25,13 @@ from tamperscope.scanning.places import digest
 from tamperscope.serve.keys import Limiter
 from tamperscope.serve.meters import Meters
 from tamperscope.serve.problems import Problem
-from tamperscope.serve.scans import Scan, begin
+from tamperscope.serve.scans import PRINT, Print, Scan, begin
 from tamperscope.serve.settings import Key, Settings
 from tamperscope.serve.store import Files, Job, Jobs, TakenError, deadline
 from tamperscope.workers import Crew
 
 ATTEMPTS = 3
-UPLOAD = "upload"
+UPLOAD, PAPER = "upload", "report.pdf"
 LOG = logging.getLogger("tamperscope.serve")
 
 
@@ -225,6 +225,23 @@ class Dispatcher:
         """Return what is done when a job has its end in the table; None where it has, or is unknown."""
         entry = self._open.get(job)
         return None if entry is None else entry.ended
+
+    def printed(self, job: Job) -> bytes:
+        """Return the report of a job as PDF, made at the first time of asking.
+
+        Raises:
+            UnsupportedFormatError: What prints it is not installed.
+            WorkerLostError: Its process died.
+        """
+        data = self.files.read(job.id, PAPER)
+        if data is None:
+            inside = {n.removeprefix(f"{PRINT}/"): n for n in self.files.names(job.id) if n.startswith(f"{PRINT}/")}
+            pictures = {name: self.files.read(job.id, path) or b"" for name, path in inside.items()}
+            data = bytes(self.crew.submit(Print(job.result or "", pictures)).result())
+            path = self.spool()
+            path.write_bytes(data)
+            self.files.put(job.id, PAPER, path)
+        return data
 
     def remove(self, job: str) -> None:
         """Forget a job, whether it has an end or not."""

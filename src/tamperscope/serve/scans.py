@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamperscope.files import write_atomic
 from tamperscope.media import Limits
 from tamperscope.report import imaging
+from tamperscope.report.pdf import compose, materials
 from tamperscope.report.schema import Report
 from tamperscope.scanning import Scanner
-from tamperscope.types import UInt8Array
 
 KEPT, TAIL, PREVIEW = 4, 4096, 192
+PRINT = "print"
+"""Folder of what a PDF is made of."""
 
 
 class Options(BaseModel):
@@ -49,6 +49,23 @@ class Scan:
     out: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Print:
+    """One report for a worker to print.
+
+    Attributes:
+        report: As JSON.
+        pictures: What `report.pdf.materials` gave for it.
+    """
+
+    report: str
+    pictures: Mapping[str, bytes]
+
+    def pdf(self) -> bytes:
+        """Return it as PDF."""
+        return compose(Report.model_validate_json(self.report), self.pictures)
+
+
 @dataclass(slots=True)
 class Bench:
     """Scanners that are loaded once for each kind of scan; the latest few are kept."""
@@ -56,13 +73,17 @@ class Bench:
     limits: Limits
     _scanners: OrderedDict[str, Scanner] = field(default_factory=OrderedDict)
 
-    def __call__(self, scan: Scan) -> str:
-        """Return the report as one line of JSON.
+    def __call__(self, task: Scan | Print) -> str | bytes:
+        """Return the report as one line of JSON, or as PDF.
 
         Raises:
+            UnsupportedFormatError: What prints is not installed.
             InputError: It is no picture that may be opened.
             UnknownNameError: No detector of a name.
         """
+        return task.pdf() if isinstance(task, Print) else self._scanned(task)
+
+    def _scanned(self, scan: Scan) -> str:
         report = self._scanner(Options.model_validate(scan.options)).scan(Path(scan.path), name=scan.name)
         if scan.out is not None:
             write_out(report, Path(scan.path), Path(scan.out))
@@ -81,22 +102,17 @@ class Bench:
 def write_out(report: Report, picture: Path, folder: Path) -> None:
     """Write the page and the maps of a report into a folder, and the bytes behind the end of the picture, if any."""
     report.save_html(folder / "report.html")
+    for name, data in materials(report).items():
+        write_atomic(folder / PRINT / name, data)
     report.save_maps(folder / "maps", upright=True)
     if report.rgb is not None:
-        write_atomic(folder / "preview.jpg", _preview(report.rgb, report.picture.orientation))
+        small = imaging.upright(imaging.shrink(report.rgb, PREVIEW), report.picture.orientation)
+        write_atomic(folder / "preview.jpg", imaging.jpeg(small, 85))
     for number, values in enumerate(f.values for f in report.findings if f.code.endswith("trailing_bytes")):
         with picture.open("rb") as file:
             file.seek(int(values["offset"]))
             data = file.read(min(int(values["length"]), TAIL))
         write_atomic(folder / f"trailing-{number}.bin", data)
-
-
-def _preview(rgb: UInt8Array, orientation: int) -> bytes:
-    scale = PREVIEW / max(rgb.shape[:2])
-    if scale < 1:
-        size = tuple(max(1, round(n * scale)) for n in (rgb.shape[1], rgb.shape[0]))
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return imaging.jpeg(imaging.upright(rgb, orientation), 85)
 
 
 def begin(limits: Limits) -> Bench:

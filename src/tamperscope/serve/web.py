@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path as FilePath
@@ -14,11 +15,12 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from tamperscope.errors import UnsupportedFormatError, WorkerLostError
 from tamperscope.report import html
 from tamperscope.report.pack import Pack, fingerprint, load_key, new_key, public_bytes
 from tamperscope.serve import api, words
 from tamperscope.serve.cases import MARKS, Case, Cases
-from tamperscope.serve.dispatch import Dispatcher
+from tamperscope.serve.dispatch import PAPER, Dispatcher
 from tamperscope.serve.intake import save
 from tamperscope.serve.problems import Problem
 from tamperscope.serve.sessions import Sessions, needed
@@ -222,6 +224,10 @@ def export(request: Request, looking: Looking, dispatch: Dispatch, cases: CaseTa
             names = [
                 n for n in dispatch.files.names(job.id) if n == "report.html" or n.startswith(("maps/", "trailing"))
             ]
+            if "report.html" in names:
+                with contextlib.suppress(UnsupportedFormatError, WorkerLostError):
+                    dispatch.printed(job)
+                    names.append(PAPER)
             files = {name: dispatch.files.read(job.id, name) or b"" for name in names}
             pack.add(told | {"problem": job.problem}, files | {"report.json": (job.result or "null").encode()})
     return FileResponse(path, filename=f"case-{case[:8]}.zip", background=BackgroundTask(path.unlink))
@@ -303,10 +309,12 @@ def file_of(
     looking: Looking,
     dispatch: Dispatch,
     job: CaseId,
-    name: Annotated[str, Path(pattern=r"^(report\.html|report\.json|preview\.jpg)$")],
+    name: Annotated[str, Path(pattern=r"^(report\.html|report\.pdf|report\.json|preview\.jpg)$")],
 ) -> Response:
     """Return a file of a picture for its page."""
     found = _picture(dispatch, looking, job)
+    if name == PAPER:
+        return api.paper(dispatch, found)
     if name == "report.json":
         return Response(found.result or "null", media_type="application/json")
     return api.file_response(dispatch, found, name)
