@@ -50,6 +50,8 @@ COUNTS = {
     "choose": {"small": 100, "every": 100, "native": 60},
     "measure": {"small": 150, "native": 100},
 }
+MORE = {"small": (1000, 20261301), "every": (500, 20261302)}
+"""Further forgeries for the last part of the training: how many, and with which seed."""
 ALONE = ("splice", "copy_move", "removal", "jitter", "upsampled", "reencoded")
 EACH = 50
 SHARES = {"measure": 0.15, "choose": 0.15, "train": 0.7}
@@ -93,6 +95,12 @@ def forge(args: argparse.Namespace) -> None:
                 str(listed), forging.load(stated, changes), number, SEED, args.work / name / label, args.workers
             )
             print(name, label, found, flush=True)
+    for label, (number, seed) in MORE.items():
+        stated, changes = SETS[label]
+        out = args.work / "train" / f"{label}_more"
+        print(
+            make(str(args.work / "photos/train.jsonl"), forging.load(stated, changes), number, seed, out, args.workers)
+        )
 
 
 def wanted(name: str) -> Iterator[tuple[str, str, tuple[str, ...], int]]:
