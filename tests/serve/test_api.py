@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from media.test_documents import document, jpeg
 from serve.conftest import ALICE, BOB, QUICK, bearer, picture
 from tamperscope.report.schema import ROW, Report
 from tamperscope.scanning import Scanner
@@ -39,6 +40,15 @@ def test_a_form_and_a_raw_body_give_the_report_of_the_command_line(client: TestC
         assert row.verdict == own.verdict
         assert row.intake.name == "a.jpg"
         assert row.intake.sha256 == own.intake.sha256
+
+
+def test_a_page_of_a_document(client: TestClient) -> None:
+    pytest.importorskip("pypdfium2")
+    data = document([jpeg(0)], [jpeg(1)])
+    assert "#page=1" in client.post("/v1/scan", content=data, params=QUICK).json()["detail"]
+    answer = client.post("/v1/scan", content=data, params=QUICK | {"page": 2})
+    assert answer.json()["facts"]["pdf"]["page"] == 2
+    assert client.post("/v1/scan", content=data, params=QUICK | {"page": -1}).status_code == 422
 
 
 def test_accept_html_gives_the_page(client: TestClient) -> None:

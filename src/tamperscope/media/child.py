@@ -168,7 +168,7 @@ def _serve(request: Mapping[str, Any], data: bytes, reply: Reply) -> None:
     limits = Limits(**request["limits"])
     _allow_cpu(limits.max_seconds)
     try:
-        {"open": _open, "pages": _pages, "page": _page}[request["do"]](request, data, limits, reply)
+        _WORK[request["do"]](request, data, limits, reply)
     except MemoryError:
         reply.error(_memory_error(limits))
     except TamperscopeError as error:
@@ -301,3 +301,21 @@ def _page(request: Mapping[str, Any], data: bytes, limits: Limits, reply: Reply)
     bands = render_page(data, int(request["index"]), float(request["dpi"]), limits)
     reply.parts("rgb", "uint8", (*bands.size, 3), bands)
     reply.note(decoder="pypdfium2", steps=bands.steps, frames=1, bits=8, damage="")
+
+
+def _parts(request: Mapping[str, Any], data: bytes, limits: Limits, reply: Reply) -> None:
+    from tamperscope.media.pages import count_images
+
+    reply.stage("looking for pictures in the document")
+    reply.note(images=count_images(data, limits))
+
+
+def _image(request: Mapping[str, Any], data: bytes, limits: Limits, reply: Reply) -> None:
+    from tamperscope.media.pages import read_image
+
+    reply.stage("reading a picture of the document")
+    found = read_image(data, int(request["index"]), int(request["number"]), limits)
+    reply.array("file", np.frombuffer(found, np.uint8))
+
+
+_WORK = {"open": _open, "pages": _pages, "page": _page, "parts": _parts, "image": _image}

@@ -122,7 +122,7 @@ def open_footage(source: Any, count: int, limits: Limits, name: str = "") -> Ite
     if not 1 <= count <= MOST_FRAMES:
         raise InvalidValueError(f"frames: expected 1 to {MOST_FRAMES}, found {count}")
     video.needed()
-    with opening._bytes_of(source, limits, name) as data:
+    with opening.bytes_of(source, limits, name) as data:
         kind = video.container_of(data.head)
         decoder = video.decoder(limits)
         try:

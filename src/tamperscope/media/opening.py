@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image"
 
 DEFAULT_LIMITS = Limits()
-PAGE_DPI = 200.0
 ORIENTATION_POLICY = "pixels as stored; the EXIF orientation is recorded, not applied"
 _ALLOWED = "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF or PDF"
 _CHUNK = 2**20
@@ -61,7 +60,7 @@ class Opened:
 
 
 @dataclass(slots=True)
-class _Bytes:
+class Bytes:
     """The bytes of one file: where they come from, how many, and their first ones."""
 
     name: str
@@ -111,55 +110,22 @@ def open(source: Source, limits: Limits = DEFAULT_LIMITS, name: str = "") -> Ope
         DecodeError: It claims an allowed type, but not one pixel can be decoded.
         InputError: There is no such file, it is empty, or it is no regular file.
         InvalidValueError: An array of another shape, type or range, or a source of another type.
-        UnsupportedFormatError: It is no picture of an allowed type; or a PDF, which `open_pages` opens.
+        UnsupportedFormatError: It is no picture of an allowed type; or a PDF, see `documents`.
     """
-    direct = _from_pixels(source, limits, name)
+    direct = from_pixels(source, limits, name)
     if direct is not None:
         return direct
-    with _bytes_of(source, limits, name) as data:
-        fmt = _type_of(data)
+    with bytes_of(source, limits, name) as data:
+        fmt = type_of(data)
         if fmt == "PDF":
-            raise UnsupportedFormatError("a PDF has pages: open it with media.open_pages()")
-        return _open_picture(data, fmt, limits)
+            raise UnsupportedFormatError(
+                "a PDF has pages: open it with media.open_pages(), or name one, such as file.pdf#page=1"
+            )
+        return open_picture(data, fmt, limits)
 
 
-def open_pages(
-    source: Source, limits: Limits = DEFAULT_LIMITS, name: str = "", dpi: float = PAGE_DPI
-) -> Iterator[Opened]:
-    """Yield every page of a PDF file, drawn to pixels; any other picture is yielded as `open` returns it.
-
-    Args:
-        source: As for `open`.
-        limits: Apply to the file and to every page.
-        name: Shown instead of the file name; `#page=N` is added.
-        dpi: Pixels per inch, 10 to 1200.
-
-    Raises:
-        TamperscopeError: As for `open`.
-    """
-    if not 10 <= dpi <= 1200:
-        raise InvalidValueError(f"dpi: expected 10 to 1200, found {dpi}")
-    direct = _from_pixels(source, limits, name)
-    if direct is not None:
-        yield direct
-        return
-    with _bytes_of(source, limits, name) as data:
-        fmt = _type_of(data)
-        if fmt != "PDF":
-            yield _open_picture(data, fmt, limits)
-            return
-        pages = isolate.ask({"do": "pages"}, data.size, data.chunks(), limits).notes.get("pages")
-        count = pages if isinstance(pages, int) else 0
-        limits.check("max_frames", count, f"{count:,} pages")
-        for index in range(count):
-            request = {"do": "page", "index": index, "dpi": float(dpi)}
-            reply = isolate.ask(request, data.size, data.chunks(), limits)
-            opened = _assemble(data, "PDF", reply, f"#page={index + 1}")
-            opened.facts["pdf"] = {"page": index + 1, "pages": count, "dpi": float(dpi)}
-            yield opened
-
-
-def _type_of(data: _Bytes) -> str:
+def type_of(data: Bytes) -> str:
+    """Return the allowed type of a file by its first bytes; `UnsupportedFormatError` for any other."""
     fmt = sniff(data.head)
     if fmt is None:
         raise UnsupportedFormatError(f"expected {_ALLOWED}; judging by its first bytes, it is {describe(data.head)}")
@@ -167,11 +133,12 @@ def _type_of(data: _Bytes) -> str:
 
 
 @contextlib.contextmanager
-def _bytes_of(source: Source, limits: Limits, name: str) -> Iterator[_Bytes]:
+def bytes_of(source: Source, limits: Limits, name: str) -> Iterator[Bytes]:
+    """Give the bytes of a path or of bytes; errors are those of `open`."""
     if isinstance(source, bytes | bytearray | memoryview):
         view = memoryview(bytes(source) if isinstance(source, memoryview) else source)
         _check_file_size(len(view), name or "the bytes", limits)
-        yield _Bytes(name, "bytes", len(view), bytes(view[:HEAD]), memory=view)
+        yield Bytes(name, "bytes", len(view), bytes(view[:HEAD]), memory=view)
         return
     if not isinstance(source, str | os.PathLike):
         raise InvalidValueError(
@@ -181,7 +148,7 @@ def _bytes_of(source: Source, limits: Limits, name: str) -> Iterator[_Bytes]:
     with _open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         _check_file_size(size, path.name, limits)
-        yield _Bytes(name or path.name, "file", size, stream.read(HEAD), stream=stream)
+        yield Bytes(name or path.name, "file", size, stream.read(HEAD), stream=stream)
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -218,12 +185,14 @@ def _check_file_size(size: int, shown: str, limits: Limits) -> None:
     limits.check("max_file_bytes", size, f"{size:,} bytes")
 
 
-def _open_picture(data: _Bytes, fmt: str, limits: Limits) -> Opened:
+def open_picture(data: Bytes, fmt: str, limits: Limits) -> Opened:
+    """Return the picture of a file of a known type; errors are those of `open`."""
     reply = isolate.ask({"do": "open", "format": fmt}, data.size, data.chunks(), limits)
-    return _assemble(data, fmt, reply)
+    return assemble(data, fmt, reply)
 
 
-def _assemble(data: _Bytes, fmt: str, reply: Reply, page: str = "") -> Opened:
+def assemble(data: Bytes, fmt: str, reply: Reply, page: str = "") -> Opened:
+    """Return the picture that the decoder process sent; `page` is added to its name."""
     claimed = type_by_extension(data.name)
     damage = str(reply.notes.get("damage", ""))
     orientation = reply.facts.get("metadata", {}).get("orientation")
@@ -291,7 +260,7 @@ def _version(package: str) -> str:
         return package
 
 
-def _from_pixels(source: Source, limits: Limits, name: str) -> Opened | None:
+def from_pixels(source: Source, limits: Limits, name: str) -> Opened | None:
     """Return what an array or a Pillow image holds; None for anything else."""
     pillow = sys.modules.get("PIL.Image")
     if isinstance(source, np.ndarray):

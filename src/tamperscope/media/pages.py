@@ -1,7 +1,8 @@
-"""Opens HEIC pictures (pillow-heif) and renders PDF pages (pypdfium2); both come with an extra of the package."""
+"""HEIC pictures (pillow-heif), and PDF pages and the pictures on them (pypdfium2); both come with an extra."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from tamperscope.media.limits import Limits
 from tamperscope.media.pixels import Bands
 from tamperscope.types import UInt8Array
 
-POINTS_PER_INCH = 72
+POINTS_PER_INCH, SMALLEST = 72, 64
 
 
 def register_heif() -> None:
@@ -54,6 +55,72 @@ def count_pages(data: bytes) -> int:
         return len(document)
     finally:
         document.close()
+
+
+def count_images(data: bytes, limits: Limits) -> list[int]:
+    """Return the number of pictures on each page of a PDF file; those of less than `SMALLEST` pixels do not count.
+
+    Raises:
+        BudgetError: The file has too many pages, or pictures.
+        DecodeError: The file is damaged or encrypted.
+        UnsupportedFormatError: pypdfium2 is not installed.
+    """
+    document = _document(data)
+    try:
+        limits.check("max_frames", len(document), f"{len(document):,} pages")
+        counts = []
+        for index in range(len(document)):
+            counts.append(len(_images(document, index)))
+            limits.check("max_frames", sum(counts), f"{sum(counts):,} pictures")
+        return counts
+    finally:
+        document.close()
+
+
+def read_image(data: bytes, index: int, number: int, limits: Limits) -> bytes:
+    """Return a picture of a page: a JPEG as it lies in the document, others as PNG of their pixels.
+
+    Args:
+        data: The whole file.
+        index: Of the page, from 0.
+        number: Among those that `count_images` counts, from 0.
+        limits: Checked before anything is decoded.
+
+    Raises:
+        BudgetError: The picture has too many pixels.
+        DecodeError: There is no such picture, or it cannot be read.
+        UnsupportedFormatError: pypdfium2 is not installed.
+    """
+    import pypdfium2
+
+    document = _document(data)
+    try:
+        found = _images(document, index) if 0 <= index < len(document) else []
+        if not 0 <= number < len(found):
+            raise DecodeError(f"PDF: page {index + 1} has {len(found)} pictures, not {number + 1}")
+        width, height = found[number].get_px_size()
+        limits.check_size(width, height)
+        if found[number].get_filters() == ["DCTDecode"]:
+            return bytes(found[number].get_data())
+        buffer = io.BytesIO()
+        found[number].get_bitmap().to_pil().convert("RGB").save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+    except pypdfium2.PdfiumError as error:
+        raise DecodeError(f"PDF: picture {number + 1} of page {index + 1} cannot be read: {error}") from error
+    finally:
+        document.close()
+
+
+def _images(document: Any, index: int) -> list[Any]:
+    import pypdfium2
+
+    try:
+        page = document[index]
+        kinds = [pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]
+        found = [image for image in page.get_objects(filter=kinds) if min(image.get_px_size()) >= SMALLEST]
+    except pypdfium2.PdfiumError as error:
+        raise DecodeError(f"PDF: page {index + 1} cannot be read: {error}") from error
+    return found
 
 
 def render_page(data: bytes, index: int, dpi: float, limits: Limits) -> Bands:

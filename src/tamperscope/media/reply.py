@@ -25,6 +25,7 @@ _ERRORS: dict[str, type[TamperscopeError]] = {
 _DTYPES: dict[str, type[np.generic]] = {
     "rgb": np.uint8,
     "thumbnail": np.uint8,
+    "file": np.uint8,
     "qtables": np.uint16,
     **{f"coefficients{n}": np.int16 for n in range(4)},
 }
@@ -39,7 +40,7 @@ class Reply:
     """One answer of the decoder process.
 
     Attributes:
-        arrays: By name: `rgb`, `thumbnail`, `qtables`, `coefficients0` …
+        arrays: By name: `rgb`, `thumbnail`, `file`, `qtables`, `coefficients0` …
         facts: By reader: `jpeg`, `container`, `metadata`, `c2pa`.
         findings: Of all readers.
         notes: Plain values.
@@ -105,6 +106,8 @@ class Reply:
     def _allowed(self, name: str, shape: list[int]) -> bool:
         if name in ("rgb", "thumbnail"):
             return len(shape) == 3 and shape[2] == 3 and shape[0] * shape[1] <= self._limits.max_pixels
+        if name == "file":
+            return len(shape) == 1 and shape[0] <= self._limits.max_file_bytes
         if name == "qtables":
             return len(shape) == 3 and shape[0] <= 4 and shape[1:] == [8, 8]
         if "rgb" not in self.arrays or len(shape) != 4 or shape[2:] != [8, 8]:

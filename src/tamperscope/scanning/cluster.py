@@ -15,7 +15,7 @@ from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.media import Limits
 from tamperscope.report.schema import ROW, Row
 from tamperscope.scanning.many import Content, Memory, Pictures, Task, begin, failure, renamed
-from tamperscope.scanning.places import Place, digest
+from tamperscope.scanning.places import Place, digest, place_of
 
 HASHED, SCANNED = 64, 4
 """Files that one task of the cluster takes at a time."""
@@ -130,7 +130,7 @@ def _hashes(batch: Mapping[str, Any], limit: int) -> dict[str, list[str]]:
     sums, errors = [], []
     for name in batch["name"]:
         try:
-            with Place(str(name)).local(limit) as path:
+            with place_of(str(name)).local(limit) as path:
                 sums.append(digest(path))
                 errors.append("")
         except (TamperscopeError, OSError) as error:
@@ -153,10 +153,10 @@ class _Scans:
         return {"row": [self._row(str(name)).to_json(indent=None) for name in batch["name"]]}
 
     def _row(self, name: str) -> Row:
-        sha256 = None
+        sha256, place = None, place_of(name)
         try:
-            with Place(name).local(self._desk.scanner.limits.max_file_bytes) as path:
+            with place.local(self._desk.scanner.limits.max_file_bytes) as path:
                 sha256 = digest(path)
-                return self._desk(Task(str(path), name))
+                return self._desk(Task(str(path), name, place.page))
         except (TamperscopeError, OSError, MemoryError) as error:
             return failure(name, error, sha256)

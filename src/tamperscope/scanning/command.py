@@ -94,7 +94,9 @@ class Command:
             raise InputError(f"expected pictures, found none in {', '.join(self.paths)}; try -r for subfolders")
         if len(places) == 1 and not Path(self.paths[0]).is_dir() and self.out is None:
             with _told(scanner):
-                row = next(Run(lambda task: scanner.scan(task.path, task.name), open_ledger(None, ())).rows(places))
+                row = next(
+                    Run(lambda task: scanner.scan(task.path, task.name, task.page), open_ledger(None, ())).rows(places)
+                )
             return self._one(row, Path(places[0].name).stem)
         return self._many(places, scanner)
 

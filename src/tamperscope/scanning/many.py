@@ -28,10 +28,11 @@ Content = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One file for a worker: where it lies on this machine, and what it is called."""
+    """One file for a worker: where it lies on this machine, what it is called, and the page of a PDF file or 0."""
 
     path: str
     name: str
+    page: int = 0
 
 
 class Memory(Protocol):
@@ -121,7 +122,7 @@ class Run:
                 sha256 = digest(path)
                 if self.memory.holds(place.name, sha256):
                     return None, None
-                task = Task(str(path), place.name)
+                task = Task(str(path), place.name, place.page)
                 return self._shared((sha256, place.suffix), task) if self.share else (self._row(task, sha256), None)
         except (TamperscopeError, OSError, MemoryError) as error:
             done = self.memory.holds(place.name, sha256)
@@ -197,7 +198,7 @@ class Desk:
         Raises:
             InputError: It is no picture that may be opened.
         """
-        report = self.scanner.scan(Path(task.path), name=task.name)
+        report = self.scanner.scan(Path(task.path), task.name, task.page)
         self.pictures.save(report, task.name)
         return report.with_pictures(None)
 

@@ -106,8 +106,13 @@ class Scanner:
         """What the answers of each exported network follow from."""
         return {name: network.artifact.sha256 for name, network in self.networks.items()}
 
-    def scan(self, source: Any, name: str = "") -> schema.Report:
+    def scan(self, source: Any, name: str = "", page: int = 0) -> schema.Report:
         """Return the report on a path, bytes, PIL image or array; on a video, with a timeline.
+
+        Args:
+            source: What to scan.
+            name: Shown in the report.
+            page: Of a PDF file, from 1; 0 for anything else.
 
         Raises:
             InputError: The source is no picture that may be opened; the message says why and what to do.
@@ -117,7 +122,10 @@ class Scanner:
 
             return scan_video(self, source, name)
         self.tell("opening")
-        opened = media.open(source, limits=self.limits, name=name)
+        if page:
+            opened = media.open_page(source, page, self.limits, name)
+        else:
+            opened = media.open(source, limits=self.limits, name=name)
         predictions, maps, seconds = self.predict_all(opened.sample, self.names)
         verdict = decide(predictions, opened.findings, self.card)
         trials = self._probe(opened, predictions, verdict, seconds)
@@ -290,6 +298,7 @@ def scan(
     models: Sequence[str | Path] = (),
     frames: int = FRAMES,
     network: bool = True,
+    page: int = 0,
 ) -> schema.Report:
     """Scan one picture or video and return the report: verdict, map, reasons, container facts.
 
@@ -302,13 +311,14 @@ def scan(
         models: Folders of exported networks, asked beside the detectors.
         frames: How many frames of a video to look at; `report.timeline` tells of each.
         network: Whether the shipped network may be asked; without it only classical detectors are.
+        page: Of a PDF file, from 1; 0 for anything else.
 
     Raises:
         InputError: The source is no picture that may be opened, or a model no exported network; the message says why.
         UnknownNameError: No detector of that name; the nearest one is offered.
     """
     scanner = Scanner(detectors, quick, limits=limits or Limits(), network=network, models=models, frames=frames)
-    return scanner.scan(source, name)
+    return scanner.scan(source, name, page)
 
 
 def headline(verdict: Verdict, found: Sequence[Region]) -> str:

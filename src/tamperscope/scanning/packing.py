@@ -66,7 +66,7 @@ def pack(
         for place in places:
             try:
                 with place.local(scanner.limits.max_file_bytes) as path:
-                    report = scanner.scan(path, name=place.name)
+                    report = scanner.scan(path, place.name, place.page)
                     more = {plain_name(f"original{place.suffix}"): path.read_bytes()} if originals else {}
             except (TamperscopeError, OSError) as error:
                 failed.append(f"{place.name}: {error}")

@@ -13,54 +13,89 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tamperscope import media
 from tamperscope.data.manifest import Manifest
-from tamperscope.errors import BudgetError, InputError
-from tamperscope.media import video
+from tamperscope.errors import BudgetError, InputError, TamperscopeError
+from tamperscope.media import Limits, Part, video
 
 SUFFIXES = frozenset(
     f".{s}"
-    for s in ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "tif", "tiff", "bmp", "gif", "heic", "heif", "avif")
+    for s in (
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "mpo",
+        "png",
+        "webp",
+        "tif",
+        "tiff",
+        "bmp",
+        "gif",
+        "heic",
+        "heif",
+        "avif",
+        "pdf",
+    )
 ) | frozenset(video.SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One file to scan.
+    """Where one picture lies.
 
     Attributes:
-        name: Its path or address as it was found.
+        path: Path or address of the file as it was found.
+        part: Of a PDF file; None for the file itself.
     """
 
-    name: str
+    path: str
+    part: Part | None = None
+
+    @property
+    def name(self) -> str:
+        """What the picture is called: the path, and the part behind a `#`."""
+        return self.path if self.part is None else f"{self.path}#{self.part}"
+
+    @property
+    def page(self) -> int:
+        """The page that is to be drawn, from 1; 0 where the file that `local` gives is a picture itself."""
+        return self.part.page if self.part is not None and not self.part.image else 0
 
     @property
     def suffix(self) -> str:
-        """What its name ends in, in small letters, such as `.jpg`."""
+        """What the name ends in, in small letters, such as `.jpg`."""
         return PurePosixPath(self.name).suffix.lower()
 
     @contextmanager
     def local(self, max_bytes: int) -> Iterator[Path]:
-        """Give the file on this machine: itself, or for an address a copy that goes when the block ends.
+        """Give the file on this machine: itself, or a copy of what lies elsewhere or inside of a PDF file.
 
         Args:
-            max_bytes: Largest file to fetch.
+            max_bytes: Largest file to fetch. A copy goes when the block ends.
 
         Raises:
             InputError: It is no regular file, or no such file can be fetched.
             BudgetError: A file of an address is larger.
             OSError: It cannot be read.
         """
-        if "://" not in self.name:
-            path = Path(self.name)
+        with contextlib.ExitStack() as stack:
+            path = Path(self.path)
+            far, inside = "://" in self.path, self.part is not None and self.part.image > 0
+            if far or inside:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tamperscope-")))
+            if far:
+                path = self._fetch(folder / f"file{PurePosixPath(self.path).suffix}", max_bytes)
             if not path.is_file():
                 raise InputError(f"expected a regular file, found something else at '{path.name}'")
+            if self.part is not None and inside:
+                data, suffix = media.extract(path, self.part)
+                path = folder / f"inside{suffix}"
+                path.write_bytes(data)
             yield path
-            return
-        with tempfile.TemporaryDirectory(prefix="tamperscope-") as folder:
-            yield self._fetch(Path(folder) / f"file{self.suffix}", max_bytes)
 
     def _fetch(self, path: Path, max_bytes: int) -> Path:
-        system, inside = _opened(self.name)
+        system, inside = _opened(self.path)
         try:
             size = system.size(inside)
             if size is not None and size > max_bytes:
@@ -70,7 +105,7 @@ class Place:
         except (InputError, OSError):
             raise
         except Exception as error:  # every store has errors of its own
-            raise InputError(f"{self.name}: expected a file that can be fetched: {error}") from error
+            raise InputError(f"{self.path}: expected a file that can be fetched: {error}") from error
         return path
 
 
@@ -91,7 +126,8 @@ def find(paths: Iterable[str], recursive: bool = False) -> list[Place]:
     """Return the files that paths, folders, patterns, manifests and addresses name, in a stable order and each once.
 
     A file that is named itself is taken whatever its suffix; from folders, only those with the usual suffixes of
-    pictures and videos are. A `.jsonl` file is a manifest, of which every picture is taken.
+    pictures, videos and PDF files are. A `.jsonl` file is a manifest, of which every picture is taken. Of a PDF file
+    every page and every picture on it is, or the part that is named behind `#`, such as `file.pdf#page=2`.
 
     Args:
         paths: A path, a pattern such as `photos/*.jpg`, or an address with `://` (extra `remote`).
@@ -103,7 +139,28 @@ def find(paths: Iterable[str], recursive: bool = False) -> list[Place]:
     found: dict[str, None] = {}
     for text in paths:
         found.update(dict.fromkeys(_far(text, recursive) if "://" in text else _near(text, recursive)))
-    return [Place(name) for name in found]
+    return [place for name in found for place in _inside(name)]
+
+
+def place_of(name: str) -> Place:
+    """Return the place that a name stands for."""
+    path, _, text = name.rpartition("#")
+    part = Part.of(text)
+    return Place(name) if part is None or Path(name).exists() else Place(path, part)
+
+
+def _inside(name: str) -> Iterator[Place]:
+    """Yield the file of a name, or the parts of a PDF file; one that cannot be opened tells so when it is scanned."""
+    place, found = place_of(name), list[Part]()
+    if place.part is not None:
+        yield place
+        return
+    if name.lower().endswith(".pdf"):
+        with contextlib.suppress(TamperscopeError, OSError), place.local(Limits().max_file_bytes) as file:
+            found = media.parts(file)
+    yield from (Place(name, inside) for inside in found)
+    if not found:
+        yield place
 
 
 def _near(text: str, recursive: bool) -> Iterator[str]:
@@ -114,7 +171,7 @@ def _near(text: str, recursive: bool) -> Iterator[str]:
     elif path.suffix == ".jsonl" and path.is_file():
         manifest = Manifest(path)
         yield from (str(manifest.locate(entry.image)) for entry in manifest)
-    elif path.exists() or path.is_symlink():
+    elif path.exists() or path.is_symlink() or Path(place_of(text).path).exists():
         yield text
     else:
         matches = sorted(glob.glob(text, recursive=recursive)) if glob.has_magic(text) else []  # noqa: PTH207 - patterns may be absolute

@@ -76,6 +76,7 @@ async def scan(
     detectors: Annotated[str, Query(description="Comma-separated names; all when empty.")] = "",
     quick: Annotated[bool, Query(description="Only the fast detectors.")] = False,
     network: Annotated[bool, Query(description="Whether the shipped network is asked.")] = True,
+    page: Annotated[int, Query(ge=0, le=999_999, description="Of a PDF file, from 1.")] = 0,
     name: Annotated[str, Query(description="What a raw body is called.", max_length=1000)] = "",
     url: Annotated[str, Query(description="https address of the picture, in place of a body.", max_length=2000)] = "",
     callback: Annotated[str, Query(description="https address that is told of the end.", max_length=2000)] = "",

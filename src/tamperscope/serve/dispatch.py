@@ -25,7 +25,7 @@ from tamperscope.scanning.places import digest
 from tamperscope.serve.keys import Limiter
 from tamperscope.serve.meters import Meters
 from tamperscope.serve.problems import Problem
-from tamperscope.serve.scans import PRINT, Print, Scan, begin
+from tamperscope.serve.scans import PRINT, Options, Print, Scan, begin
 from tamperscope.serve.settings import Key, Settings
 from tamperscope.serve.store import Files, Job, Jobs, TakenError, deadline
 from tamperscope.workers import Crew
@@ -179,7 +179,7 @@ class Dispatcher:
                 raise TamperscopeError(f"begun {ATTEMPTS} times without an end; the file may be hostile")
             path = self.files.get(job.id, UPLOAD, folder / UPLOAD)
             out = str(folder / "out") if job.options.get("artifacts") else None
-            asked = {k: v for k, v in job.options.items() if k in ("detectors", "quick", "network")}
+            asked = {k: v for k, v in job.options.items() if k in Options.model_fields}
             scan = Scan(str(path), job.name, asked, out)
             entry.scan = self.crew.submit(scan, lambda: self.jobs.change(job.id, state="running"))
         except (TamperscopeError, OSError) as error:

@@ -30,6 +30,7 @@ class Options(BaseModel):
     detectors: tuple[str, ...] = Field(default=(), max_length=64, description="Names; all when empty.")
     quick: bool = Field(default=False, description="Only the fast detectors, no stability probe.")
     network: bool = Field(default=True, description="Whether the shipped network is asked.")
+    page: int = Field(default=0, ge=0, le=999_999, description="Of a PDF file, from 1; 0 for anything else.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,14 @@ class Bench:
         return task.pdf() if isinstance(task, Print) else self._scanned(task)
 
     def _scanned(self, scan: Scan) -> str:
-        report = self._scanner(Options.model_validate(scan.options)).scan(Path(scan.path), name=scan.name)
+        options = Options.model_validate(scan.options)
+        report = self._scanner(options).scan(Path(scan.path), scan.name, options.page)
         if scan.out is not None:
             write_out(report, Path(scan.path), Path(scan.out))
         return report.to_json(indent=None)
 
     def _scanner(self, options: Options) -> Scanner:
-        key = options.model_dump_json()
+        key = options.model_dump_json(exclude={"page"})
         if key not in self._scanners:
             self._scanners[key] = Scanner(options.detectors, options.quick, limits=self.limits, network=options.network)
             if len(self._scanners) > KEPT:
