@@ -2,8 +2,8 @@
 
     python benchmarks/batch.py PHOTOS [--count 100] [--workers 1,2] [--rounds 2] [--out results/speed_batch]
 
-Every run is a command of its own from start to end, into a new file of rows; processor time is that of all its processes.
-The order is turned round from round to round, and the least of each is told.
+Every run is a command of its own from start to end, into a new file of rows; processor time is that of all its
+processes. The order is turned round from round to round, and the least of each is told.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from serve import ONE_THREAD, resident
-
 from tamperscope.files import write_atomic
 
 
@@ -50,8 +49,8 @@ def measure(pictures: list[Path], workers: int, more: list[str]) -> dict[str, fl
 
 TEXT = """# What workers cost
 
-{count} photographs of {megapixels:.2f} megapixels in the mean, {cores} cores. Each figure is the least of {rounds} runs in turn;
-overhead is processor time over that of one process, from the start of the command to its end. Made by
+{count} photographs of {megapixels:.2f} megapixels in the mean, {cores} cores. Each figure is the least of {rounds}
+runs in turn; overhead is processor time over that of one process, from the start of the command to its end. Made by
 `benchmarks/batch.py`.
 
 | workers | processor s a picture | overhead | pictures a second | s to the first row | MiB, all processes |
@@ -89,7 +88,8 @@ def write(args: argparse.Namespace, pictures: list[Path], found: dict[int, list[
     base = least[min(least)]["cpu"]
     count = len(pictures)
     rows = [
-        f"| {n} | {x['cpu'] / count:.2f} | {x['cpu'] / base - 1:+.1%} | {count / x['seconds']:.2f} | {x['first']:.1f} | {x['mib']:.0f} |"
+        f"| {n} | {x['cpu'] / count:.2f} | {x['cpu'] / base - 1:+.1%} | {count / x['seconds']:.2f} | {x['first']:.1f} | "
+        f"{x['mib']:.0f} |"
         for n, x in least.items()
     ]
     told = {

@@ -11,6 +11,7 @@ the last.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -27,6 +28,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 
 from tamperscope.files import write_atomic
 
@@ -60,13 +62,13 @@ class Load:
 
 def resident(pid: int) -> float:
     """Return MiB of memory of a process and all below it."""
-    found = subprocess.run(["ps", "-eo", "pid,ppid,rss"], capture_output=True, text=True, check=True)
-    rows = [tuple(map(int, line.split())) for line in found.stdout.splitlines()[1:]]
-    family, size = {pid}, 0
-    while len(family) != size:
-        size = len(family)
-        family |= {child for child, parent, _ in rows if parent in family}
-    return sum(rss for child, _, rss in rows if child in family) / 1024
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for member in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += member.memory_info().rss
+    return total / 2**20
 
 
 def start(workers: int, data: Path) -> tuple[subprocess.Popen[bytes], str]:
