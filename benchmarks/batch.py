@@ -88,8 +88,8 @@ def write(args: argparse.Namespace, pictures: list[Path], found: dict[int, list[
     base = least[min(least)]["cpu"]
     count = len(pictures)
     rows = [
-        f"| {n} | {x['cpu'] / count:.2f} | {x['cpu'] / base - 1:+.1%} | {count / x['seconds']:.2f} | {x['first']:.1f} | "
-        f"{x['mib']:.0f} |"
+        f"| {n} | {x['cpu'] / count:.2f} | {x['cpu'] / base - 1:+.1%} | {count / x['seconds']:.2f} | "
+        f"{x['first']:.1f} | {x['mib']:.0f} |"
         for n, x in least.items()
     ]
     told = {
