@@ -367,6 +367,8 @@ def fit_command(args: argparse.Namespace) -> None:
         one = np.zeros(len(llr), int)
         parts = ((clean, strata), (clean, one), (camera, one))
         edge = max(fit.threshold(llr[part], names[part].tolist(), rate) for part, names in parts)
+        # Signs of manipulation are more evidence for it than against, whatever rate a population allows.
+        edge = edge if level == "inconclusive" else max(edge, 0.0)
         chosen[level] = fit.as_threshold(edge, int((llr[clean] >= edge).sum()), int(clean.sum()))
         shares = {s: round(float(np.mean(llr[clean & (strata == s)] >= edge)), 4) for s in table["counts"]}
         kinds = {k: [v for v, r in zip(llr, rows, strict=True) if r["kind"] == "forged" and r["op"] == k] for k in OPS}

@@ -107,7 +107,9 @@ def fit_curve(
         again, truth = np.repeat(scores, times), np.repeat(forged, times)
         draw[:] = binned_llr(again[~truth], again[truth], edges)
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
-    as_tuple = [tuple(round(float(v), 4) for v in column) for column in (knots, llr, low, high)]
+    # A network's scores crowd near 1, where four digits would make knots equal.
+    digits = ((knots, 8), (llr, 4), (low, 4), (high, 4))
+    as_tuple = [tuple(round(float(v), places) for v in column) for column, places in digits]
     return Curve(
         family=family,
         counts=counts,
