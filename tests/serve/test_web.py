@@ -96,6 +96,17 @@ def test_pictures_are_added_by_forms_without_scripts(client: TestClient) -> None
     assert finished(client, case).count("<tr>") == 4
 
 
+def test_a_case_of_nothing_is_not_begun(client: TestClient) -> None:
+    before = client.get("/").text
+    assert client.post("/cases", data={"title": "empty"}).status_code == 400
+    dispatcher = client.app.state.dispatcher  # type: ignore[attr-defined]
+    dispatcher._taken += 1000
+    answer = client.post("/cases", files=[("file", ("a.jpg", picture(34)))], headers={"Accept": "application/json"})
+    dispatcher._taken -= 1000
+    assert answer.status_code == 503
+    assert client.get("/").text == before
+
+
 def test_who_has_not_signed_in_sees_nothing(closed: TestClient) -> None:
     for path in ("/", "/cases/" + "0" * 32, "/pictures/" + "0" * 32, "/pictures/" + "0" * 32 + "/report.html"):
         answer = closed.get(path, follow_redirects=False)

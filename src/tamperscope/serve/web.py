@@ -109,7 +109,12 @@ async def begin(request: Request, looking: Looking, dispatch: Dispatch, cases: C
         files = [found for found in form.getlist("file") if isinstance(found, UploadFile) and found.filename]
         title = str(form.get("title") or (files[0].filename if files else "")) or "–"
         case = await run_in_threadpool(cases.create, looking.name, title)
-        return await _taken(request, looking, dispatch, cases, case, files)
+        try:
+            return await _taken(request, looking, dispatch, cases, case, files)
+        except Problem:
+            # Nothing was taken: there is nothing to keep either.
+            await run_in_threadpool(cases.remove, case.id)
+            raise
 
 
 @router.post("/cases/{case}/pictures")
@@ -125,6 +130,7 @@ async def _taken(
     request: Request, looking: Key, dispatch: Dispatcher, cases: Cases, case: Case, files: list[UploadFile]
 ) -> Response:
     problems: list[Problem] = []
+    taken = 0
     for file in files:
         try:
             with dispatch.slot(looking) as slot:
@@ -136,10 +142,11 @@ async def _taken(
                 finally:
                     upload.unlink(missing_ok=True)
             await run_in_threadpool(cases.add, case.id, job.id)
+            taken += 1
         except Problem as problem:
             problems.append(problem)
-    if problems and "application/json" in request.headers.get("accept", ""):
-        raise problems[0]
+    if not taken:
+        raise problems[0] if problems else Problem(400, "expected one file or more in `file` of the form")
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"case": case.id, "page": f"/cases/{case.id}"})
     return RedirectResponse(f"/cases/{case.id}", 303)
