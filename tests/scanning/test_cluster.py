@@ -36,7 +36,9 @@ if lose == "yes":
         cluster.remove_node(nodes[0], allow_graceful=False)
     threading.Thread(target=loser, daemon=True).start()
 code = Command([folder], detectors=["ela"], out=Path(out), workers=2, engine="ray").run()
-print("nodes alive:", sum(n["Alive"] for n in ray.nodes()), "code:", code)
+print("nodes alive:", sum(n["Alive"] for n in ray.nodes()), "code:", code, flush=True)
+ray.shutdown()
+cluster.shutdown()
 """
 
 
@@ -74,7 +76,7 @@ def test_a_cluster_gives_the_rows_of_one_machine_even_when_a_node_is_lost(
     script.write_text(CLUSTER)
     words = [sys.executable, str(script), str(folder), str(many), lose]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, (done.stdout[-1000:], done.stderr[-3000:])
     assert f"nodes alive: {3 if lose == 'no' else 2}" in done.stdout, done.stdout[-500:]
     assert rows(many) == rows(one)
 

@@ -100,9 +100,8 @@ class ClusterRun:
             return
         listed = data.from_items([{"name": name} for name in names], override_num_blocks=_blocks(len(names)))
         args = {"settings": dict(self.settings), "pictures": self.pictures}
-        found = listed.map_batches(
-            _Scans, batch_size=SCANNED, fn_constructor_kwargs=args, concurrency=(1, self.workers), num_cpus=1
-        )
+        pool = data.ActorPoolStrategy(min_size=1, max_size=self.workers)
+        found = listed.map_batches(_Scans, batch_size=SCANNED, fn_constructor_kwargs=args, compute=pool, num_cpus=1)
         for row in found.iter_rows():
             yield ROW.validate_json(row["row"])
 
