@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from PIL import ImageFile
 
 from tamperscope.errors import InputError, UnsupportedFormatError
 from tamperscope.files import write_atomic
@@ -64,6 +65,7 @@ def printed(page: str) -> bytes:
         UnsupportedFormatError: WeasyPrint, or the Pango library that it needs, is not installed.
         InputError: The page asks for something from outside.
     """
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         from weasyprint import HTML
         from weasyprint.urls import FatalURLFetchingError, URLFetcher
@@ -72,6 +74,9 @@ def printed(page: str) -> bytes:
             "PDF reports need the extra `pdf` and the Pango library: pip install 'tamperscope[pdf]', and for example "
             f"apt install libpango-1.0-0 libpangoft2-1.0-0 ({missing})"
         ) from missing
+    finally:
+        # WeasyPrint lets Pillow pass over damage, in the whole process; a decoder must see it.
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
 
     class Closed(URLFetcher):  # type: ignore[misc]
         def fetch(self, url: str, headers: Any = None) -> Any:
