@@ -17,12 +17,12 @@ from tamperscope.report import tables
 from tamperscope.report.fields import json_ready
 from tamperscope.report.schema import EXIT_CODES, ROW, Report, Row
 from tamperscope.report.text import formula_safe, safe
-from tamperscope.scanning.many import Content
+from tamperscope.scanning.many import Content, Memory
 
 RECENT = 1000
 
 
-class Ledger(Protocol):
+class Ledger(Memory, Protocol):
     """Where rows go, and what is known of those that went there; see `open_ledger`.
 
     A row is on disk when `add` returns. Files are known by name and SHA-256, contents by SHA-256 and suffix.
@@ -30,12 +30,6 @@ class Ledger(Protocol):
 
     worst: int
     """Highest exit code of all rows."""
-
-    def holds(self, name: str, sha256: str | None) -> bool:
-        """Return whether there is a row of the file of that name and content."""
-
-    def recall(self, content: Content) -> Row | None:
-        """Return a row of that content, if one can be had."""
 
     def add(self, row: Row) -> None:
         """Append one row."""
