@@ -50,16 +50,19 @@ def summary(seeds: Sequence[list[Row]]) -> dict[str, Any]:
         values = np.array([[one[i][column] for one in seeds] for i in forged], float)
         whole = intervals.bootstrap(values.mean(1), groups)
         spread = {"low": round(whole.low, 4), "high": round(whole.high, 4)}
-        found[name] = {"mean": str(whole), **spread, "seeds": [round(float(v), 4) for v in values.mean(0)]}
+        mean = round(float(values.mean()), 4)
+        found[name] = {"mean": mean, **spread, "seeds": [round(float(v), 4) for v in values.mean(0)]}
     aucs = [ranking.auc(np.array([row[2] for row in one], float), labels) for one in seeds]
-    found["image_auc"] = {"mean": f"{np.mean(aucs):.3f}", "seeds": [round(float(v), 4) for v in aucs]}
+    found["image_auc"] = {"mean": round(float(np.mean(aucs)), 4), "seeds": [round(float(v), 4) for v in aucs]}
     return found
 
 
 def shown(values: dict[str, Any]) -> str:
-    """Return one metric of a summary as a cell of a table: the mean, then the least and the most of the seeds."""
+    """Return one metric of a summary as a cell: the mean, its interval if there is one, least and most of the seeds."""
     least, most = min(values["seeds"]), max(values["seeds"])
-    return str(values["mean"]) if least == most else f"{values['mean']}; {least:.3f}–{most:.3f}"
+    spread = f" [{values['low']:.3f}, {values['high']:.3f}]" if "low" in values else ""
+    mean = f"{values['mean']:.3f}{spread}"
+    return mean if least == most else f"{mean}; {least:.3f}–{most:.3f}"
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

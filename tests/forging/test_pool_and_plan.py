@@ -103,6 +103,14 @@ def test_hosts_are_cut_as_often_as_asked_and_other_draws_stay(pool: Pool, quick:
     assert not any(made.host.cut for made in drawn if made is not None)
 
 
+def test_histories_have_other_tables_as_often_as_asked_and_other_draws_stay(pool: Pool, quick: Recipe) -> None:
+    half = quick.model_copy(update={"hosts": quick.hosts.model_copy(update={"other_tables": 0.5})})
+    drawn = [made for index in range(300) if (made := plan.draw(half, pool, 3, index, 0)) is not None]
+    assert 0.4 < np.mean([made.host.other_tables for made in drawn]) < 0.6
+    first = [plan.draw(recipe, pool, 3, 0, 0) for recipe in (quick, half)]
+    assert (first[0].host.photo, first[0].host.qualities) == (first[1].host.photo, first[1].host.qualities)
+
+
 def test_a_plan_depends_on_seed_index_and_attempt_only(pool: Pool, quick: Recipe) -> None:
     first = plan.draw(quick, pool, 1, 5, 0)
     assert first == plan.draw(quick, pool, 1, 5, 0)

@@ -174,7 +174,7 @@ def prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
         factor = wanted.max_side / max(sample.size)
         sample = attack.replay(sample, [{"op": "resize", "factor": factor, "interpolation": "area"}])
     if wanted.qualities is not None:
-        sample = histories.recompressed(sample, rng, wanted.qualities)
+        sample = histories.recompressed(sample, rng, wanted.qualities, other_tables=wanted.other_tables)
     outline = sample.mask if sample.mask is not None and sample.mask.any() else None
     if lines := _lines(known, opened.sample, sample.size):
         sample = replace(sample, meta={**sample.meta, "lines": lines})

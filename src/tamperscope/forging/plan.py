@@ -33,6 +33,7 @@ class Prepared(_Model):
         max_side: It is shrunk to this; 0 leaves it.
         cut: Whether it is cut to that size instead.
         qualities: Range of a further JPEG compression's quality, or None.
+        other_tables: Whether that one's tables are those of other software.
         object: Whether its known object is used, where it has one.
     """
 
@@ -41,6 +42,7 @@ class Prepared(_Model):
     max_side: int = 0
     cut: bool = False
     qualities: tuple[int, int] | None = None
+    other_tables: bool = False
     object: bool = False
 
 
@@ -132,12 +134,14 @@ def _prepared(photo: Photo, wanted: Pictures, rng: np.random.Generator) -> Prepa
     again, known = rng.random(2)
     # Only where it is asked for, so that it changes no draw of other recipes.
     cut = bool(wanted.cut and rng.random() < wanted.cut)
+    other_tables = bool(wanted.other_tables and rng.random() < wanted.other_tables)
     return Prepared(
         photo=photo.id,
         min_side=wanted.min_side,
         max_side=wanted.max_side,
         cut=cut,
         qualities=wanted.qualities if again < wanted.recompressed else None,
+        other_tables=other_tables,
         object=bool(photo.object_mask is not None and known < wanted.objects),
     )
 

@@ -28,6 +28,7 @@ class Pictures(_Model):
             own resolution and what its camera left; pages whose lines are known are always shrunk.
         recompressed: How often a picture is compressed once more before it is forged, so that its history is known.
         qualities: Range of the JPEG quality of that.
+        other_tables: How often its tables are such as other software writes, not the IJG's.
         objects: How often the known object of a picture is used, where it has one.
     """
 
@@ -36,6 +37,7 @@ class Pictures(_Model):
     cut: float = Field(default=0.0, ge=0, le=1)
     recompressed: float = Field(default=0.5, ge=0, le=1)
     qualities: tuple[int, int] = (60, 95)
+    other_tables: float = Field(default=0.0, ge=0, le=1)
     objects: float = Field(default=0.7, ge=0, le=1)
 
 

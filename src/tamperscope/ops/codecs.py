@@ -9,13 +9,16 @@ from PIL import Image, features
 
 from tamperscope import media
 from tamperscope.errors import InvalidValueError
-from tamperscope.media.recompress import Subsampling, encode_jpeg
+from tamperscope.media.recompress import Subsampling, encode_jpeg, encode_with_tables
+from tamperscope.ops import tables as others
 from tamperscope.ops.params import Range
 from tamperscope.ops.warps import window
-from tamperscope.types import Sample
+from tamperscope.types import Sample, UInt8Array
 
 Quality = Annotated[int, Range(1, 100)]
 Shift = Annotated[int, Range(0, 7)]
+MOST_TABLES = 2**31 - 1
+Tables = Annotated[int, Range(0, MOST_TABLES)]
 
 
 def _reopened(sample: Sample, data: bytes) -> Sample:
@@ -24,9 +27,23 @@ def _reopened(sample: Sample, data: bytes) -> Sample:
     return sample.with_pixels(opened.rgb, jpeg=opened.jpeg)
 
 
-def jpeg(sample: Sample, quality: Quality = 75, subsampling: Subsampling = "4:2:0") -> Sample:
-    """Compress as JPEG with the IJG tables of `quality`; the sample gets the new file's coefficients."""
-    return _reopened(sample, encode_jpeg(sample.rgb, quality, subsampling))
+def jpeg(sample: Sample, quality: Quality = 75, subsampling: Subsampling = "4:2:0", tables: Tables = 0) -> Sample:
+    """Compress as JPEG; the sample gets the new file's coefficients.
+
+    Args:
+        sample: The picture.
+        quality: Of the IJG's tables.
+        subsampling: Of the chroma.
+        tables: 0 = the IJG's; any other number = the tables that `tables.drawn` draws with it, about as coarse.
+    """
+    return _reopened(sample, jpeg_file(sample.rgb, quality, subsampling, tables))
+
+
+def jpeg_file(rgb: UInt8Array, quality: int, subsampling: Subsampling, tables: int = 0) -> bytes:
+    """Return the file that `jpeg` opens again."""
+    if not tables:
+        return encode_jpeg(rgb, quality, subsampling)
+    return encode_with_tables(rgb, others.drawn(tables, quality), subsampling)
 
 
 def double_jpeg(

@@ -22,6 +22,7 @@ from tamperscope.ops.forge.camera_tables import CAMERAS
 from tamperscope.ops.forge.delivery import COMMON, Delivery, Drawn, choose
 from tamperscope.ops.forge.histories import first_compression, recompressed
 from tamperscope.ops.forge.removal import Removal
+from tamperscope.ops.tables import drawn
 from tamperscope.types import Sample
 
 
@@ -84,6 +85,18 @@ def test_a_camera_s_file_has_its_tables(host: Sample, name: str) -> None:
     assert first_compression(sample)["subsampling"] == camera.subsampling
     assert camera.source
     assert not first_compression(sample)["exact"], "a table of the IJG scale needs no name"
+
+
+def test_drawn_tables_are_in_the_file_the_sample_and_the_record(host: Sample) -> None:
+    data, sample = deliver("jpeg:quality=60..98,subsampling=4:2:0/4:4:4,tables=1..2147483646", host)
+    entry = next(entry for entry in sample.meta["ops"] if entry["op"] == "jpeg")
+    assert sample.jpeg is not None
+    for found, kept, wanted in zip(
+        tables(data), sample.jpeg.qtables, drawn(entry["tables"], entry["quality"]), strict=False
+    ):
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(kept, wanted)
+    np.testing.assert_array_equal(attack.replay(host, [entry]).rgb, sample.rgb)
 
 
 def test_old_forms_give_the_same_bytes_as_the_encoder(host: Sample) -> None:
@@ -256,6 +269,17 @@ def test_a_history_is_made_recorded_and_read(host: Sample) -> None:
     assert edited.jpeg is None
     expected = {"known": "record", "quality": entry["quality"], "exact": True, "subsampling": "4:2:0"}
     assert first_compression(edited) == expected
+
+
+def test_a_history_may_have_another_maker_s_tables(host: Sample) -> None:
+    once = recompressed(Sample(host.rgb), np.random.default_rng(1), (70, 72), other_tables=True)
+    entry = once.meta["ops"][-1]
+    assert once.jpeg is not None
+    np.testing.assert_array_equal(once.jpeg.qtables[0], drawn(entry["tables"], entry["quality"])[0])
+    assert first_compression(once)["exact"] is False
+    plain = recompressed(Sample(host.rgb), np.random.default_rng(1), (70, 72)).meta["ops"][-1]
+    assert (plain["quality"], plain["subsampling"]) == (entry["quality"], entry["subsampling"])
+    assert "tables" not in plain
 
 
 def test_the_earliest_compression_counts(host: Sample) -> None:

@@ -159,7 +159,7 @@ def choose(rng: np.random.Generator, weights: Mapping[str, float] = COMMON) -> D
 def _last_file(sample: Sample, op: str, **values: Any) -> bytes:
     """Return the JPEG file that the attack `op` writes last."""
     if op == "jpeg":
-        return encode_jpeg(sample.rgb, **values)
+        return codecs.jpeg_file(sample.rgb, **values)
     if op == "double_jpeg":
         subsampling = values["subsampling"]
         once = codecs.compressed_once(sample, values["first"], values["dy"], values["dx"], subsampling)

@@ -25,7 +25,8 @@ def first_compression(sample: Sample) -> dict[str, Any]:
     """
     past = next((entry for entry in sample.meta.get("ops", ()) if entry["op"] == "recompressed"), None)
     if past is not None:
-        own = {"known": "record", "quality": past["quality"], "exact": True, "subsampling": past["subsampling"]}
+        exact = not past.get("tables")
+        own = {"known": "record", "quality": past["quality"], "exact": exact, "subsampling": past["subsampling"]}
         return own if past["earlier"]["known"] == "none" else dict(past["earlier"])
     if sample.jpeg is None:
         return {"known": "none"}
@@ -40,6 +41,7 @@ def recompressed(
     rng: np.random.Generator,
     qualities: tuple[int, int] = (60, 95),
     subsamplings: Sequence[Subsampling] = ("4:2:0", "4:4:4"),
+    other_tables: bool = False,
 ) -> Sample:
     """Return a sample with a known history: compressed once more as JPEG, with a drawn quality and subsampling.
 
@@ -50,14 +52,15 @@ def recompressed(
         rng: Draws.
         qualities: Least and greatest quality, both included.
         subsamplings: To choose from.
+        other_tables: Whether tables as other software writes them are drawn, instead of the IJG's.
 
     Raises:
         InvalidValueError: A quality is outside 1 to 100, or a subsampling has no such name.
     """
     quality = int(rng.integers(qualities[0], qualities[1] + 1))
     subsampling = subsamplings[int(rng.integers(len(subsamplings)))]
-    after = codecs.jpeg(sample, quality, subsampling)
-    earlier = first_compression(sample)
-    return record(
-        sample, after, "recompressed", quality=quality, subsampling=subsampling, earlier=earlier, reencoded=True
-    )
+    # Only where it is asked for, so that records of others stay as they are.
+    others = {"tables": int(rng.integers(1, codecs.MOST_TABLES))} if other_tables else {}
+    after = codecs.jpeg(sample, quality, subsampling, **others)
+    told = {"quality": quality, "subsampling": subsampling, **others, "earlier": first_compression(sample)}
+    return record(sample, after, "recompressed", **told, reencoded=True)
