@@ -40,7 +40,7 @@ from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.ops.forge.delivery import Delivery
 from tamperscope.ops.forge.removal import Removal
 from tamperscope.ops.forge.splice import Splice
-from tamperscope.report.fields import quantized
+from tamperscope.report.maps import quantized
 from tamperscope.types import Prediction, Sample
 from tamperscope.verdict import fit
 from tamperscope.verdict.card import CalibrationCard, Curve, Threshold

@@ -26,7 +26,7 @@ from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge
 from tamperscope.metrics import pixel
 from tamperscope.report import imaging
-from tamperscope.report.fields import quantized
+from tamperscope.report.maps import quantized
 from tamperscope.types import Sample, UInt8Array
 
 ROOT = Path(__file__).parents[1]

@@ -10,6 +10,7 @@ from forged_jpegs import Case, case, cases, pictures, sample_of
 from sklearn.metrics import roc_auc_score
 
 from tamperscope import load
+from tamperscope.detectors import dq
 from tamperscope.media.recompress import decode_jpeg, encode_jpeg, encode_with_tables
 from tamperscope.signal.quantized import ORDER
 from tamperscope.types import Prediction, Sample
@@ -129,3 +130,12 @@ def test_a_stricter_decision_marks_no_more(sets) -> None:  # type: ignore[no-unt
     assert np.mean(loose.heatmap > 0.5) > 0
     assert not (strict.heatmap > 0.5).any()
     assert strict.regions == []
+
+
+def test_blocks_may_be_taken_in_parts(sets, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    forged = sets(60, 90)[0].forged
+    whole = load("dq").predict(forged)
+    monkeypatch.setattr(dq, "_AT_ONCE", 100)
+    parts = load("dq").predict(forged)
+    assert parts.score == whole.score
+    np.testing.assert_array_equal(parts.heatmap, whole.heatmap)

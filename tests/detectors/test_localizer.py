@@ -10,12 +10,14 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from forged_jpegs import Case, case, pictures
 from sklearn.metrics import roc_auc_score
 
 from tamperscope import registry
+from tamperscope.detectors import localizer, network
 from tamperscope.detectors.localizer import clipped
 from tamperscope.errors import InputError
 from tamperscope.inference.artifact import GRAPH, open_artifact
@@ -105,3 +107,21 @@ def test_score_is_that_of_the_hottest_hundredth(cases: list[Case]) -> None:
     assert found.heatmap is not None
     hot = np.sort(found.heatmap.ravel())[::-1]
     assert found.score == pytest.approx(hot[: round(hot.size / 100)].mean(), abs=1e-6)
+
+
+def test_what_is_clipped_is_found_in_bands_as_in_the_whole(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = cv2.GaussianBlur(rng.random((400, 150)).astype(np.float32), (0, 0), 9) - 0.5
+    rgb = np.repeat((9000 * level + 128).clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+    whole = clipped(rgb)
+    assert 0.02 < whole.mean() < 0.6
+    monkeypatch.setattr(localizer, "_BAND", 32)
+    np.testing.assert_array_equal(clipped(rgb), whole)
+
+
+def test_of_a_large_picture_it_does_not_say_how_sure_it_is(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "LARGE", 1)
+    found = registry.load("localizer").predict(cases[0].forged)
+    assert found.confidence is None
+    np.testing.assert_array_equal(found.heatmap, heat(cases[0].forged))

@@ -82,7 +82,8 @@ def hostile(make_report) -> Report:
 
     good = make_report()
     bad = Report.model_validate(poison(good.to_dict()))
-    return bad.with_pictures(good.rgb, {f"{name} {HOSTILE}": heat for name, heat in good.maps.items()} | good.maps)
+    maps = {**{f"{name} {HOSTILE}": heat for name, heat in good.maps.items()}, **good.maps}
+    return bad.with_pictures(good.rgb, maps)
 
 
 def test_page_is_well_formed_and_states_everything(report):

@@ -41,3 +41,21 @@ def test_heat_is_cut_strictly_above_the_level_and_scored_by_its_mean() -> None:
 
 def test_quiet_maps_have_no_regions() -> None:
     assert regions.from_heatmap(np.full((50, 50), 0.5, np.float32), "zero") == []
+
+
+@pytest.mark.parametrize("size", [(81, 120), (80, 121), (60, 60)])
+def test_large_pictures_join_what_is_close_and_keep_every_marked_pixel(
+    size: tuple[int, int], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regions, "LARGE", 1)
+    mask = ndimage.binary_opening(rng.random(size) < 0.5)
+    cells = np.pad(mask, [(0, n % 2) for n in size]).reshape((size[0] + 1) // 2, 2, -1, 2).any((1, 3))
+    count = ndimage.label(cells, structure=np.ones((3, 3)))[1]
+    found = regions.components(mask, limit=1000)
+    assert len(found) == count
+    painted = np.zeros(size, int)
+    for region in found:
+        x0, y0, x1, y1 = region.box
+        assert region.mask is not None
+        painted[y0:y1, x0:x1] += region.mask
+    np.testing.assert_array_equal(painted, mask)

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
+from tamperscope.signal import robust_em
 from tamperscope.signal.robust_em import fit_gaussian_with_outliers, fit_whitening
 
 COST = 42.0
@@ -91,3 +92,12 @@ def test_equal_samples_do_not_raise() -> None:
     samples[150:] = 1.0
     fit = fit_gaussian_with_outliers(samples, np.random.default_rng(0))
     assert np.isfinite(fit.squared_distance(samples)).all()
+
+
+def test_rows_may_be_taken_in_parts(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = (rng.standard_normal((500, 12)) @ rng.standard_normal((12, 12))).astype(np.float32)
+    whole = fit_whitening(features, 7)(features)
+    monkeypatch.setattr(robust_em, "_AT_ONCE", 64)
+    parts = fit_whitening(features, 7)(features)
+    signs = np.sign((whole * parts).sum(axis=0))
+    np.testing.assert_allclose(parts * signs, whole, atol=1e-3)

@@ -13,7 +13,7 @@ from tamperscope.data.manifest import Manifest
 from tamperscope.errors import InputError
 from tamperscope.ops.forge.delivery import Delivery
 from tamperscope.report import imaging
-from tamperscope.report.fields import quantized
+from tamperscope.report.maps import quantized
 from tamperscope.types import BoolArray, Sample, UInt8Array
 
 SIDE = 320

@@ -25,7 +25,7 @@ from tamperscope.data.manifest import Entry
 from tamperscope.detectors.base import Detector
 from tamperscope.errors import InputError, unknown_name
 from tamperscope.inference.artifact import open_artifact
-from tamperscope.report.fields import quantized
+from tamperscope.report.maps import quantized
 from tamperscope.types import Prediction, Sample
 from tamperscope.verdict.card import Calibrated, Level, shipped_card
 from tamperscope.verdict.fusion import decide, fuse_maps

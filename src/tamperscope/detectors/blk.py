@@ -74,7 +74,8 @@ class Blk(Detector):
         values = np.maximum(_foreign(down, top, left), _foreign(across, left, top).T)
         score = float(values.max())
         heat = 1 / (1 + np.exp(np.clip((self.decision - values) / _WIDTH, -50, 50)))
-        heatmap = np.clip(spread(heat, sample.size, BLOCK, (top, left), smooth=True), 0, 1)
+        del down, across  # as large as the picture
+        heatmap = spread(heat, sample.size, BLOCK, (top, left), smooth=True)
         evidence = {"grid_origin": [left, top], "lead": [lead_x, lead_y], "decision": self.decision}
         return Prediction(
             self.name,

@@ -49,6 +49,7 @@ from tamperscope.types import BoolArray, Finding, FloatArray, Jpeg, Prediction, 
 
 Float64Array = NDArray[np.float64]
 
+_AT_ONCE = 1 << 17  # blocks
 _LEVELS = 20  # magnitudes 1 .. 20 are modelled; larger ones are rare and say little
 _FIRSTS = np.arange(1, 41)  # candidate first steps; what is coarser at low qualities is left out
 _QUALITIES = np.arange(30, 101)
@@ -67,8 +68,8 @@ _CLIP = 3.0  # nats; makes decisive blocks vote with one weight, so that a regio
 class _Levels:
     """The quantized magnitudes from 1 to _LEVELS of blocks that bear witness."""
 
-    block: NDArray[np.intp]  # (m,) flat index of the block that each belongs to
-    code: NDArray[np.intp]  # (m,) index into a flat (rows, _LEVELS) table
+    block: NDArray[np.int32]  # (m,) flat index of the block that each belongs to
+    code: NDArray[np.int32]  # (m,) index into a flat (rows, _LEVELS) table
     rows: int  # activity classes * coefficients
     usable: BoolArray  # (block rows, block columns): blocks that can bear witness
 
@@ -191,7 +192,7 @@ class DoubleQuantization(Detector):
                 accepted |= part.blocks
         chance = _chance(support)
         heat = np.where(accepted, chance, 0.49 * chance)
-        return np.clip(spread(heat, size, smooth=True), 0, 1)
+        return spread(heat, size, smooth=True)
 
     def _reason(self, score: float, parts: list[_Part], evidence: dict[str, Any]) -> Finding:
         quality = evidence["first_quality"]
@@ -224,11 +225,20 @@ def _code_levels(
     energy = magnitude.astype(np.float32) @ steps.astype(np.float32)
     group, groups = _activity(energy.reshape(shape), classes)
     magnitude[(magnitude > _LEVELS) | ~usable.reshape(-1, 1)] = 0
-    found = np.flatnonzero(magnitude)
-    block, coefficient = np.divmod(found, len(order))
-    row = group.ravel()[block] * len(order) + coefficient
-    code = row * _LEVELS + magnitude.ravel()[found] - 1
+    parts = [_coded(magnitude, group.ravel(), first) for first in range(0, len(magnitude), _AT_ONCE)]
+    block, code = (np.concatenate(part) for part in zip(*parts, strict=True))
     return _Levels(block, code, groups * len(order), usable), group, groups
+
+
+def _coded(
+    magnitude: NDArray[np.int16], group: NDArray[np.intp], first: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return block and code of the levels in some blocks, from `first` on; pictures may be large."""
+    some = magnitude[first : first + _AT_ONCE]
+    block, coefficient = np.nonzero(some)
+    row = group[first + block] * some.shape[1] + coefficient
+    code = row * _LEVELS + some[block, coefficient] - 1
+    return (first + block).astype(np.int32), code.astype(np.int32)
 
 
 def _activity(energy: FloatArray, classes: int) -> tuple[NDArray[np.intp], int]:

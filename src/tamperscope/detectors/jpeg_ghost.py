@@ -124,7 +124,7 @@ class JpegGhost(Detector):
         heat = np.where(split.readable, 1 / (1 + np.exp(-odds)), 0.3)
         if split.score < self.decision:
             heat *= 0.5 * split.score / self.decision
-        return np.clip(spread(heat, size, smooth=True), 0, 1)
+        return spread(heat, size, smooth=True)
 
     def _reason(self, split: _Split) -> Finding:
         values = {"ghost_quality": split.quality, "score": split.score, "standard_deviations": split.z}

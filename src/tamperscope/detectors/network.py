@@ -8,12 +8,13 @@ Limits. A network knows what it was shown. On pictures unlike those it can be su
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 from tamperscope.detectors.base import Detector, Guide
 from tamperscope.inference.artifact import Artifact, open_artifact
-from tamperscope.signal.regions import from_heatmap
+from tamperscope.signal.regions import LARGE, from_heatmap
 from tamperscope.types import Finding, FloatArray, Prediction, Region, Sample
 
 
@@ -38,7 +39,6 @@ class Network(Detector):
     def __init__(self, artifact: str | Path | Artifact) -> None:
         self.artifact = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
         self._ask = self.artifact.predictor()
-        self._ask.confidence = True
 
     @property
     def name(self) -> str:
@@ -51,7 +51,11 @@ class Network(Detector):
         return self.artifact.sha256
 
     def ask(self, sample: Sample) -> Prediction:
-        """Return the network's answer, without reasons and regions."""
+        """Return the network's answer, without reasons and regions; of a large picture, without its confidence.
+
+        That map takes as much memory as the picture's heat.
+        """
+        self._ask.confidence = math.prod(sample.size) < LARGE
         return self._ask(sample)
 
     def analyze(self, sample: Sample) -> Prediction:

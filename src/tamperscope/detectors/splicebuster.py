@@ -90,6 +90,7 @@ class Splicebuster(Detector):
             )
         distance, fit = self._distances(features, valid)
         excess, unit = _excess(distance, valid, len(fit.mean))
+        del features  # some hundred megabytes of a large picture
         heatmap = _to_pixels(excess, sample.size, block)
         found = regions.from_heatmap(heatmap, self.name)
         score, share = _coherence(excess > LEVEL, valid)

@@ -238,9 +238,11 @@ def _union(areas: list[_Area], size: tuple[int, ...]) -> BoolArray:
 
 def _activity(luma: UInt8Array) -> UInt8Array:
     """Return the local standard deviation (8 x 8 window) in steps of half an octave, (H, W) uint8."""
-    plane = luma.astype(np.float32)
-    variance = cv2.sqrBoxFilter(plane, cv2.CV_32F, (8, 8)) - cv2.boxFilter(plane, cv2.CV_32F, (8, 8)) ** 2
-    return np.asarray(np.log2(np.maximum(variance, 0) + 1), dtype=np.uint8)
+    variance = cv2.sqrBoxFilter(luma, cv2.CV_32F, (8, 8))
+    mean = cv2.boxFilter(luma, cv2.CV_32F, (8, 8))
+    variance -= np.square(mean, out=mean)
+    np.maximum(variance, 0, out=variance)
+    return np.asarray(np.log2(np.add(variance, 1, out=variance), out=variance), dtype=np.uint8)
 
 
 def _expected_share(hits: BoolArray, activity: UInt8Array, where: BoolArray, target: UInt8Array) -> float:

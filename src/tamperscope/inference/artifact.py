@@ -143,6 +143,7 @@ class Artifact:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False
         # Workers share the cores among themselves.
         options.intra_op_num_threads = 1 if multiprocessing.parent_process() else 0
         try:

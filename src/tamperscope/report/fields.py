@@ -1,4 +1,4 @@
-"""Field types of the report: values that are always strict JSON, and maps as one byte per pixel."""
+"""Field types of the report: values that are always strict JSON."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-from tamperscope.errors import InvalidValueError
-from tamperscope.types import FloatArray, UInt8Array
 
 
 class Model(BaseModel):
@@ -56,18 +53,6 @@ Pixels = Annotated[int, Field(ge=1)]
 
 Share = Annotated[Annotated[float, Field(ge=0.0, le=1.0)] | None, BeforeValidator(json_ready)]
 """A share or probability in [0, 1], or null where there is none."""
-
-
-def quantized(name: str, heat: FloatArray | UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """Return the map as uint8; a value of exactly 0.5 stays below the middle, as it is not above the level."""
-    if heat.shape != size:
-        raise InvalidValueError(f"map '{name}': expected {size} as the picture, found {heat.shape}")
-    if heat.dtype == np.uint8:
-        return heat.astype(np.uint8, copy=False)
-    unit = np.clip(np.nan_to_num(heat, nan=0.0), 0.0, 1.0)
-    scaled: UInt8Array = np.rint(unit * 255.0).astype(np.uint8)
-    scaled[(scaled == 128) & (heat <= 0.5)] = 127
-    return scaled
 
 
 def json_text(data: dict[str, Any], indent: int | None) -> str:

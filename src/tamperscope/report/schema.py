@@ -15,10 +15,10 @@ from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter
 
 from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.report.fields import JsonDict, Model, Number, Share, Text, json_ready, json_text
-from tamperscope.report.fields import quantized as quantized
 from tamperscope.report.intake import Intake as Intake
 from tamperscope.report.intake import Picture as Picture
 from tamperscope.report.intake import Tool as Tool
+from tamperscope.report.maps import Maps
 from tamperscope.report.timeline import FramePictures, Timeline
 from tamperscope.types import FloatArray, UInt8Array
 from tamperscope.verdict.card import Level
@@ -244,7 +244,7 @@ class Report(Model):
     limits: Text = Field(default="", description="What this kind of answer cannot do, in plain words.")
 
     _rgb: UInt8Array | None = PrivateAttr(None)
-    _maps: dict[str, UInt8Array] = PrivateAttr(default_factory=dict)
+    _maps: Maps = PrivateAttr(default_factory=lambda: Maps((0, 0)))
     _frames: tuple[FramePictures, ...] = PrivateAttr(())
 
     def with_pictures(
@@ -264,7 +264,7 @@ class Report(Model):
             raise InvalidValueError(f"rgb: expected uint8 {(*size, 3)}, found {rgb.dtype} {rgb.shape}")
         copy = self.model_copy()
         copy._rgb = rgb
-        copy._maps = {name: quantized(name, heat, size) for name, heat in (maps or {}).items()}
+        copy._maps = maps if isinstance(maps, Maps) and maps.size == size else Maps(size, maps)
         copy._frames = ()
         return copy
 
@@ -289,12 +289,12 @@ class Report(Model):
         return self._frames
 
     @property
-    def maps(self) -> dict[str, UInt8Array]:
+    def maps(self) -> Mapping[str, UInt8Array]:
         """(H, W) uint8 maps as stored, 255 = heatmap 1.0, by detector and `fused`; above 127 = above 0.5.
 
         `NAME_confidence` is how sure a detector is of each pixel, where it says so.
         """
-        return dict(self._maps)
+        return self._maps
 
     def map(self, name: str) -> FloatArray:
         """Return the (H, W) float32 map in [0, 1] of a detector, or the fused one.

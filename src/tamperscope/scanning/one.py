@@ -23,10 +23,11 @@ from tamperscope.errors import InvalidValueError
 from tamperscope.media import Limits, Opened
 from tamperscope.media.footage import is_video
 from tamperscope.report import schema
-from tamperscope.report.fields import quantized
+from tamperscope.report.maps import Maps
 from tamperscope.report.text import shell_command
+from tamperscope.scanning.memory import release
 from tamperscope.signal import regions
-from tamperscope.types import Prediction, Region, Sample, UInt8Array
+from tamperscope.types import FloatArray, Prediction, Region, Sample
 from tamperscope.verdict import stability
 from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Curve, shipped_card
 from tamperscope.verdict.fusion import Reason, Verdict, decide, fuse_maps
@@ -129,7 +130,7 @@ class Scanner:
         predictions, maps, seconds = self.predict_all(opened.sample, self.names)
         verdict = decide(predictions, opened.findings, self.card)
         trials = self._probe(opened, predictions, verdict, seconds)
-        fused = fuse_maps(maps, verdict.calibrated, self.card)
+        fused = self._fused(maps, verdict)
         report = schema.Report(
             tool=tool(),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -142,10 +143,9 @@ class Scanner:
             reproduce=self.reproduce(opened.intake["name"]),
             limits=LIMITS,
         )
-        pictures: dict[str, Any] = dict(maps)
         if fused is not None:
-            pictures[schema.FUSED] = fused
-        return report.with_pictures(opened.sample.rgb, pictures)
+            maps.add(schema.FUSED, fused)
+        return report.with_pictures(opened.sample.rgb, maps)
 
     def predict(self, name: str, sample: Sample) -> Prediction:
         """Return what detector `name` says; whatever it raises becomes a `failed` prediction."""
@@ -161,7 +161,7 @@ class Scanner:
 
     def predict_all(
         self, sample: Sample, names: Sequence[str], where: str = ""
-    ) -> tuple[list[Prediction], dict[str, UInt8Array], dict[str, float]]:
+    ) -> tuple[list[Prediction], Maps, dict[str, float]]:
         """Run the named detectors; heatmaps are quantized at once, so that one float map is in memory at a time.
 
         Args:
@@ -172,20 +172,31 @@ class Scanner:
         Returns:
             Predictions, maps and seconds by detector.
         """
-        predictions, maps, seconds = [], {}, {}
+        predictions, maps, seconds = [], Maps(sample.size), {}
         for name in names:
             self.tell(where + name)
             start = time.perf_counter()
             prediction = self.predict(name, sample)
             if prediction.heatmap is not None:
-                maps[name] = quantized(name, prediction.heatmap, sample.size)
+                maps.add(name, prediction.heatmap)
                 prediction.heatmap = None
             if prediction.confidence is not None:
-                maps[f"{name}{schema.CONFIDENCE}"] = quantized(name, prediction.confidence, sample.size)
+                maps.add(f"{name}{schema.CONFIDENCE}", prediction.confidence)
                 prediction.confidence = None
+            release(math.prod(sample.size))
             seconds[name] = time.perf_counter() - start
             predictions.append(prediction)
         return predictions, maps, seconds
+
+    def _fused(self, maps: Maps, verdict: Verdict) -> FloatArray | None:
+        fused = None
+        for rows, band in maps.bands():
+            part = fuse_maps(band, verdict.calibrated, self.card)
+            if part is None:
+                return None
+            fused = np.empty(maps.size, np.float32) if fused is None else fused
+            fused[rows] = part
+        return fused
 
     def _probe(
         self, opened: Opened, predictions: list[Prediction], verdict: Verdict, seconds: Mapping[str, float]

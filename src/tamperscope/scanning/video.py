@@ -19,7 +19,7 @@ from tamperscope import registry
 from tamperscope.errors import DecodeError, TamperscopeError
 from tamperscope.media.footage import Footage, open_footage
 from tamperscope.report import imaging, schema
-from tamperscope.report.fields import quantized
+from tamperscope.report.maps import quantized
 from tamperscope.report.timeline import FramePictures, Interval, Timeline, TimelineFrame, Track, map_file
 from tamperscope.scanning import one
 from tamperscope.scanning.timeline import FEWEST, histogram, intervals_of, shot_numbers, track_of

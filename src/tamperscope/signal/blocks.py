@@ -43,12 +43,16 @@ def spread(
         smooth: Interpolate linearly between the centres of the cells instead of repeating values.
 
     Returns:
-        (H, W) float32.
+        (H, W) float32, no value outside the range of the cells'.
     """
     rows, cols = values.shape
     how = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
-    covered = cv2.resize(values.astype(np.float32), (cols * step, rows * step), interpolation=how)
-    below, right = size[0] - offset[0] - rows * step, size[1] - offset[1] - cols * step
-    covered = covered[: size[0] - offset[0], : size[1] - offset[1]]
-    whole = cv2.copyMakeBorder(covered, offset[0], max(0, below), offset[1], max(0, right), cv2.BORDER_REPLICATE)
-    return np.asarray(whole, dtype=np.float32)
+    top, left = offset
+    bottom, right = top + rows * step, left + cols * step
+    # Maps may be large: the cells are enlarged where they belong, and nothing is copied.
+    whole = np.empty((max(size[0], bottom), max(size[1], right)), np.float32)
+    cv2.resize(values.astype(np.float32), (cols * step, rows * step), whole[top:bottom, left:right], interpolation=how)
+    whole[:top], whole[bottom:] = whole[top], whole[bottom - 1]
+    whole[:, :left], whole[:, right:] = whole[:, [left]], whole[:, [right - 1]]
+    # Rounding may leave the range of the values.
+    return np.clip(whole, values.min(), values.max(), out=whole)[: size[0], : size[1]]

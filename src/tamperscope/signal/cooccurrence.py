@@ -111,16 +111,15 @@ def cell_counts(rgb: UInt8Array, step: float, cell: int = 8) -> UInt8Array:
 
 def box_sums(cells: NDArray[np.integer], side: int, stride: int = 1) -> NDArray[np.int32]:
     """Sum (rows, columns, ...) cells over every square of `side` x `side` cells, one square each `stride` cells."""
-    summed = _window_sums(cells.astype(np.int32), side, stride)
-    return _window_sums(summed.swapaxes(0, 1), side, stride).swapaxes(0, 1)
+    return _window_sums(_window_sums(cells, side, stride).swapaxes(0, 1), side, stride).swapaxes(0, 1)
 
 
-def _window_sums(values: NDArray[np.int32], side: int, stride: int) -> NDArray[np.int32]:
+def _window_sums(values: NDArray[np.integer], side: int, stride: int) -> NDArray[np.int32]:
     total = np.cumsum(values, axis=0, dtype=np.int32)
-    upper = total[side - 1 :: stride]
-    lower = np.zeros_like(upper)
-    lower[1:] = total[stride - 1 :: stride][: len(upper) - 1]
-    return upper - lower
+    del values  # a large picture has hundreds of megabytes of them
+    sums = total[side - 1 :: stride].copy()
+    sums[1:] -= total[stride - 1 :: stride][: len(sums) - 1]
+    return sums
 
 
 def block_features(counts: UInt8Array, side: int, stride: int = 1) -> FloatArray:

@@ -18,6 +18,7 @@ from tamperscope.types import FloatArray
 LOG_2PI = math.log(2.0 * math.pi)
 _RIDGE = 1e-6
 _TINY = 1e-12
+_AT_ONCE = 1 << 16  # rows, so that a large picture's features are not copied whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,11 @@ def fit_whitening(features: FloatArray, components: int, floor: float = 1e-9) ->
         floor: Components of less variance are rounding noise and are dropped.
     """
     mean = features.mean(axis=0, dtype=np.float64)
-    centred = features - mean.astype(np.float32)
-    covariance = (centred.T @ centred).astype(np.float64) / len(features)
+    covariance = np.zeros((features.shape[1],) * 2)
+    for first in range(0, len(features), _AT_ONCE):
+        centred = features[first : first + _AT_ONCE] - mean.astype(np.float32)
+        covariance += centred.T @ centred
+    covariance /= len(features)
     variance, directions = np.linalg.eigh(covariance)
     kept = [i for i in np.argsort(-variance)[:components] if variance[i] > floor]
     basis = directions[:, kept] / np.sqrt(variance[kept])
