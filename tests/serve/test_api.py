@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -48,6 +49,10 @@ def test_a_page_of_a_document(client: TestClient) -> None:
     assert "#page=1" in client.post("/v1/scan", content=data, params=QUICK).json()["detail"]
     answer = client.post("/v1/scan", content=data, params=QUICK | {"page": 2})
     assert answer.json()["facts"]["pdf"]["page"] == 2
+    inside = client.post("/v1/scan", content=data, params=QUICK | {"page": 2, "image": 1, "name": "a.pdf"}).json()
+    assert inside["intake"]["sha256"] == hashlib.sha256(jpeg(1)).hexdigest()
+    assert inside["intake"]["name"] == "a.pdf"
+    assert "has 1 pictures" in client.post("/v1/scan", content=data, params=QUICK | {"page": 2, "image": 9}).text
     assert client.post("/v1/scan", content=data, params=QUICK | {"page": -1}).status_code == 422
 
 

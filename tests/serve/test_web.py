@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from media.test_documents import document, jpeg
 from serve.conftest import ALICE, BOB, picture
 from tamperscope.report import pack
-from tamperscope.serve import web, words
+from tamperscope.serve import documents, web, words
 
 
 def begun(client: TestClient, *pictures: tuple[str, bytes]) -> str:
@@ -32,6 +34,27 @@ def finished(client: TestClient, case: str) -> str:
             return text
         time.sleep(0.1)
     raise AssertionError(text)
+
+
+def test_of_a_document_every_page_and_picture_is_scanned(client: TestClient) -> None:
+    pytest.importorskip("pypdfium2")
+    data = document([jpeg(0)], [jpeg(1)])
+    rows = finished(client, begun(client, ("two.pdf", data), ("broken.pdf", data[: len(data) // 3])))
+    links = {name: place for place, name in re.findall(r'href="(/pictures/[0-9a-f]{32})">([^<]+)', rows)}
+    parts = {f"two.pdf#page={page}{image}" for page in (1, 2) for image in ("", ",image=1")}
+    assert parts <= set(links)
+    assert "broken.pdf" in rows
+    told = json.loads(client.get(f"{links['two.pdf#page=2,image=1']}/report.json").content)
+    assert told["intake"]["sha256"] == hashlib.sha256(jpeg(1)).hexdigest()
+    assert client.get(f"{links['two.pdf#page=1']}/preview.jpg").status_code == 200
+
+
+def test_a_document_of_too_many_parts_is_refused_and_said_so(client: TestClient, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("pypdfium2")
+    monkeypatch.setattr(documents, "PARTS", 3)
+    answer = client.post("/cases", files={"file": ("two.pdf", document([jpeg(0)], [jpeg(1)]))})
+    assert answer.status_code == 422
+    assert "at most 3 pages and pictures, found 4" in answer.json()["detail"]
 
 
 def test_pictures_are_dropped_watched_read_noted_and_exported(client: TestClient, tmp_path: Path) -> None:

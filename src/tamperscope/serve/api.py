@@ -77,6 +77,7 @@ async def scan(
     quick: Annotated[bool, Query(description="Only the fast detectors.")] = False,
     network: Annotated[bool, Query(description="Whether the shipped network is asked.")] = True,
     page: Annotated[int, Query(ge=0, le=999_999, description="Of a PDF file, from 1.")] = 0,
+    image: Annotated[int, Query(ge=0, le=999_999, description="A picture on that page, from 1.")] = 0,
     name: Annotated[str, Query(description="What a raw body is called.", max_length=1000)] = "",
     url: Annotated[str, Query(description="https address of the picture, in place of a body.", max_length=2000)] = "",
     callback: Annotated[str, Query(description="https address that is told of the end.", max_length=2000)] = "",

@@ -69,6 +69,7 @@ class Dispatcher:
     files: Files
     meters: Meters
     on_end: Callable[[Job], None] = lambda job: None
+    limits: Limits = field(init=False)
     limiter: Limiter = field(init=False)
     crew: Crew = field(init=False)
     _spool: Path = field(init=False)
@@ -80,9 +81,9 @@ class Dispatcher:
 
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.settings)
-        limits = Limits(max_pixels=self.settings.max_pixels, max_file_bytes=self.settings.body_bytes)
+        self.limits = Limits(max_pixels=self.settings.max_pixels, max_file_bytes=self.settings.body_bytes)
         count, memory = self.settings.workers, self.settings.worker_memory
-        self.crew = Crew(begin, (limits,), count, self.settings.scan_seconds, memory)
+        self.crew = Crew(begin, (self.limits,), count, self.settings.scan_seconds, memory)
         self._spool = Path(tempfile.mkdtemp(prefix="tamperscope-serve-"))
 
     def restore(self) -> int:

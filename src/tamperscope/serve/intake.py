@@ -68,7 +68,7 @@ def options(query: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         Problem: 422, a value or the name of a detector is not known.
     """
-    fields: dict[str, Any] = {k: query[k] for k in ("quick", "network", "page") if k in query}
+    fields: dict[str, Any] = {k: query[k] for k in ("quick", "network", "page", "image") if k in query}
     if names := query.get("detectors"):
         fields["detectors"] = [name.strip() for name in names.split(",") if name.strip()]
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tamperscope import media
 from tamperscope.files import write_atomic
 from tamperscope.media import Limits
 from tamperscope.report import imaging
@@ -31,6 +32,7 @@ class Options(BaseModel):
     quick: bool = Field(default=False, description="Only the fast detectors, no stability probe.")
     network: bool = Field(default=True, description="Whether the shipped network is asked.")
     page: int = Field(default=0, ge=0, le=999_999, description="Of a PDF file, from 1; 0 for anything else.")
+    image: int = Field(default=0, ge=0, le=999_999, description="A picture on that page, from 1; 0 for the page.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,19 @@ class Bench:
 
     def _scanned(self, scan: Scan) -> str:
         options = Options.model_validate(scan.options)
-        report = self._scanner(options).scan(Path(scan.path), scan.name, options.page)
+        scanner, source = self._scanner(options), Path(scan.path)
+        if options.page and options.image:
+            part = media.Part(options.page, options.image)
+            data, suffix = media.extract(source, part, self.limits)
+            source = source.with_suffix(suffix)
+            source.write_bytes(data)
+        report = scanner.scan(source, scan.name, 0 if options.image else options.page)
         if scan.out is not None:
-            write_out(report, Path(scan.path), Path(scan.out))
+            write_out(report, source, Path(scan.out))
         return report.to_json(indent=None)
 
     def _scanner(self, options: Options) -> Scanner:
-        key = options.model_dump_json(exclude={"page"})
+        key = options.model_dump_json(exclude={"page", "image"})
         if key not in self._scanners:
             self._scanners[key] = Scanner(options.detectors, options.quick, limits=self.limits, network=options.network)
             if len(self._scanners) > KEPT:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+import time
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
+import anyio
 from fastapi import APIRouter, Depends, Form, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from jinja2 import PackageLoader
@@ -18,9 +20,10 @@ from starlette.datastructures import UploadFile
 from tamperscope.errors import UnsupportedFormatError, WorkerLostError
 from tamperscope.report import html
 from tamperscope.report.pack import Pack, fingerprint, load_key, new_key, public_bytes
-from tamperscope.serve import api, words
+from tamperscope.serve import api, documents, words
 from tamperscope.serve.cases import MARKS, Case, Cases
 from tamperscope.serve.dispatch import PAPER, Dispatcher
+from tamperscope.serve.documents import Piece
 from tamperscope.serve.intake import save
 from tamperscope.serve.problems import Problem
 from tamperscope.serve.sessions import Sessions, needed
@@ -33,6 +36,8 @@ POLICY = (
     "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 FILES = 200
+WAIT = 600.0
+"""Seconds that the rest of a document waits for room, at most."""
 CaseId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -132,24 +137,42 @@ async def _taken(
     problems: list[Problem] = []
     taken = 0
     for file in files:
+        upload = dispatch.spool()
         try:
-            with dispatch.slot(looking) as slot:
-                upload = dispatch.spool()
-                try:
-                    await run_in_threadpool(save, file, upload)
-                    options = {"artifacts": True, "case": case.id}
-                    job = await run_in_threadpool(dispatch.accept, slot, upload, file.filename or "", options)
-                finally:
-                    upload.unlink(missing_ok=True)
-            await run_in_threadpool(cases.add, case.id, job.id)
-            taken += 1
+            await run_in_threadpool(save, file, upload)
+            for piece in await run_in_threadpool(documents.pieces, upload, file.filename or "", dispatch.limits):
+                job = await _accepted(looking, dispatch, case, upload, piece, patient=taken > 0)
+                await run_in_threadpool(cases.add, case.id, job.id)
+                taken += 1
         except Problem as problem:
             problems.append(problem)
+        finally:
+            upload.unlink(missing_ok=True)
     if not taken:
         raise problems[0] if problems else Problem(400, "expected one file or more in `file` of the form")
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"case": case.id, "page": f"/cases/{case.id}"})
     return RedirectResponse(f"/cases/{case.id}", 303)
+
+
+async def _accepted(
+    looking: Key, dispatch: Dispatcher, case: Case, upload: FilePath, piece: Piece, patient: bool
+) -> Job:
+    """Give a piece of an upload to the workers; who has some of a document already waits for room for the rest."""
+    end = time.monotonic() + WAIT
+    while True:
+        copy = dispatch.spool()
+        try:
+            with dispatch.slot(looking) as slot:
+                copy.hardlink_to(upload)
+                options = {"artifacts": True, "case": case.id, **piece.options}
+                return await run_in_threadpool(dispatch.accept, slot, copy, piece.name, options)
+        except Problem as problem:
+            if problem.retry is None or not patient or time.monotonic() + problem.retry > end:
+                raise
+            await anyio.sleep(problem.retry)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def _case(cases: Cases, looking: Key, case: str) -> Case:
