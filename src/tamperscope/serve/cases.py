@@ -6,10 +6,10 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import Float, ForeignKey, Integer, String, Text, delete, select
+from sqlalchemy import Float, ForeignKey, Integer, String, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tamperscope.serve.store import Base, Job, Jobs
+from tamperscope.serve.store import Base, Job, Jobs, Words
 
 MARKS = ("ok", "check", "warning")
 
@@ -21,7 +21,7 @@ class Case(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     owner: Mapped[str] = mapped_column(String(64), index=True)
-    title: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(Words)
     created: Mapped[float] = mapped_column(Float)
 
 
@@ -42,7 +42,7 @@ class Mark(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     job: Mapped[str] = mapped_column(String(32), ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(String(8))
-    text: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Words)
     created: Mapped[float] = mapped_column(Float)
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import fsspec
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Engine,
     Float,
     Integer,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     create_engine,
     delete,
@@ -28,6 +30,19 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.files import replacing
 from tamperscope.serve.settings import Settings
+
+
+class Words(TypeDecorator[str]):
+    """Text of strangers: what no database can hold, NUL and halves of surrogate pairs, becomes a mark or an escape."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """Return what is stored."""
+        if value is None:
+            return None
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode()
 
 
 class Base(DeclarativeBase):
@@ -43,8 +58,8 @@ class Job(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     owner: Mapped[str] = mapped_column(String(64), index=True)
     state: Mapped[str] = mapped_column(String(8), index=True, default="queued")
-    name: Mapped[str] = mapped_column(Text, default="")
-    bytes: Mapped[int] = mapped_column(Integer)
+    name: Mapped[str] = mapped_column(Words, default="")
+    bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
     idempotency: Mapped[str | None] = mapped_column(String(255), default=None)
