@@ -166,6 +166,44 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(
     assert len(_comparable(whole)) == 16
 
 
+@pytest.mark.slow
+def test_two_thousand_pictures_killed_three_times_end_like_an_uninterrupted_run(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(2000):
+        # Every tenth is a copy of one long before it, every hundredth no picture.
+        noise = np.random.default_rng(i - 500 if i >= 1000 and i % 10 == 3 else i).integers(
+            0, 256, (48, 48, 3), np.uint8
+        )
+        data = b"no picture" if i % 100 == 7 else encode_jpeg(noise, 80)
+        (pictures / f"{i:04}.jpg").write_bytes(data)
+    killed, whole = tmp_path / "killed.parquet", tmp_path / "whole.parquet"
+    words = [sys.executable, "-m", "tamperscope", "scan", str(pictures), *FAST, "--workers", "2", "--out"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for wanted in (300, 900, 1500):
+        child = subprocess.Popen([*words, str(killed)], **quiet)
+        end = time.monotonic() + 300
+        while time.monotonic() < end and _kept(killed) < wanted:
+            time.sleep(0.05)
+        assert child.poll() is None, "it ended before it could be killed"
+        child.kill()
+        child.wait()
+        assert wanted <= _kept(killed) < 2000
+    for path in (killed, whole):
+        subprocess.run([*words, str(path)], check=False, timeout=600, **quiet)
+    rows = _comparable(whole)
+    assert _comparable(killed) == rows
+    assert len(rows) == 2000
+    assert sum(row["status"] == "error" for row in rows) == 20
+
+
+def _kept(folder: Path) -> int:
+    """Return how many rows of a run are on disk."""
+    waiting = folder / "_waiting.jsonl"
+    parts = sum(parquet.read_metadata(part).num_rows for part in folder.glob("part-*.parquet"))
+    return parts + (waiting.read_bytes().count(b"\n") if waiting.exists() else 0)
+
+
 def _comparable(path: Path) -> list[dict[str, object]]:
     rows = [json.loads(line) for line in _lines(path)]
     for row in rows:
