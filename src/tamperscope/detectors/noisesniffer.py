@@ -188,6 +188,7 @@ def count_cells(rgb: UInt8Array, cell: int, bin_size: int, smooth_share: float) 
         blocks += np.bincount(index, minlength=rows * cols)
         red += np.bincount(index[found.red], minlength=rows * cols)
         bins, valid = bins + found.bins, valid + found.valid_bins
+        del found, y, x, index  # hundreds of megabytes of a large picture, before the next channel
     return CellCounts(blocks.reshape(rows, cols), red.reshape(rows, cols), valid / max(bins, 1))
 
 

@@ -127,11 +127,11 @@ class _Candidates:
     bins: NDArray[np.uint16]
     low: NDArray[np.int32]
     high: NDArray[np.int32]
-    position: NDArray[np.int64]
+    position: NDArray[np.integer]
     tie: NDArray[np.uint32]
 
 
-def position_hash(positions: NDArray[np.int64], salt: int = 0) -> NDArray[np.uint32]:
+def position_hash(positions: NDArray[np.integer], salt: int = 0) -> NDArray[np.uint32]:
     """Return 32 well-mixed bits for each position (the finaliser of MurmurHash3), the same everywhere."""
     mixed = positions.astype(np.uint32) * np.uint32(2654435761) + np.uint32(salt)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
@@ -194,7 +194,8 @@ def smoothest_blocks(
         chosen = _ranked(found.low, found.tie, members)[: wanted[index]]
         ranked.append(_ranked(found.high, found.tie, chosen))
         red.append(np.arange(len(chosen)) < reds[index])
-    rows, cols = np.divmod(found.position[np.concatenate(ranked)], plane.shape[1] - SIDE + 1)
+    corners = found.position[np.concatenate(ranked)].astype(np.int64)
+    rows, cols = np.divmod(corners, plane.shape[1] - SIDE + 1)
     return NoiseBlocks(rows, cols, np.concatenate(red), bins, len(ranked) - 1)
 
 
@@ -212,7 +213,8 @@ def _candidates(
     last[wanted == 0] = -1
     bins = np.empty(total, dtype=np.uint16)
     low, high = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
-    position = np.empty(total, dtype=np.int64)
+    # Half as large, and enough for any picture but the largest.
+    position: NDArray[np.integer] = np.empty(total, np.uint32 if plane.size < 2**32 else np.int64)
     if total:
         _collect(plane, bin_of_sum, last, bins, low, high, position)
     return _Candidates(bins, low, high, position, position_hash(position, salt))
