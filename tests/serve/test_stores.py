@@ -83,8 +83,9 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture(params=["postgres", "bucket", "both"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+def stores(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Settings of a service that does not keep everything in one folder."""
+    monkeypatch.chdir(tmp_path)  # what must stay on this machine is kept there
     both = request.param == "both"
     database = request.getfixturevalue("postgres") if both or request.param == "postgres" else None
     data = request.getfixturevalue("bucket") if both or request.param == "bucket" else str(tmp_path / "data")
