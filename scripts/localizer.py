@@ -77,6 +77,7 @@ COUNTS = {
     "choose": {"small": 100, "every": 100, "native": 60, "small_others": 100},
     "measure": {"small": 150, "native": 100, "small_others": 150},
 }
+"""Those with `others` train the designs, and what was tried after the shipped network."""
 MORE = {"small": (1000, 20261301), "every": (500, 20261302)}
 """Further forgeries of the fourth part of the training, which was not shipped: how many, and with which seed."""
 ALONE = ("splice", "copy_move", "removal", "jitter", "upsampled", "reencoded")
