@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -34,28 +35,29 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """Address of an empty database."""
     pytest.importorskip("psycopg")
     if not PROGRAMS:
         pytest.skip("PostgreSQL is not installed")
-    place, port = tmp_path_factory.mktemp("postgres"), free_port()
-    # It refuses to run as root.
+    # It refuses to run as root, and another user does not see into the folders of these tests.
     user = "postgres" if os.geteuid() == 0 else None
-    if user:
-        for folder in (place, *place.parents[:2]):
-            folder.chmod(0o755)
-        shutil.chown(place, user)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={place} -c fsync=off"
-    run = {"check": True, "user": user, "stdout": subprocess.DEVNULL, "cwd": "/"}
-    begin = [PROGRAMS[-1] / "initdb", "-D", place / "data", "-U", "tests", "-A", "trust", "-E", "UTF8"]
-    control = [PROGRAMS[-1] / "pg_ctl", "-D", place / "data", "-w", "-l", place / "log"]
-    subprocess.run(begin, **run)  # type: ignore[call-overload]
-    subprocess.run([*control, "-o", options, "start"], **run)  # type: ignore[call-overload]
-    try:
-        yield f"postgresql+psycopg://tests@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **run)  # type: ignore[call-overload]
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        if user:
+            shutil.chown(place, user)
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={place} -c fsync=off"
+        run = {"check": True, "user": user, "stdout": subprocess.DEVNULL, "cwd": "/"}
+        begin = [PROGRAMS[-1] / "initdb", "-D", place / "data", "-U", "tests", "-A", "trust", "-E", "UTF8"]
+        control = [PROGRAMS[-1] / "pg_ctl", "-D", place / "data", "-w", "-l", place / "log"]
+        subprocess.run(begin, **run)  # type: ignore[call-overload]
+        subprocess.run([*control, "-o", options, "start"], **run)  # type: ignore[call-overload]
+        try:
+            yield f"postgresql+psycopg://tests@127.0.0.1:{port}/postgres"
+        finally:
+            subprocess.run([*control, "-m", "immediate", "stop"], **run)  # type: ignore[call-overload]
 
 
 @pytest.fixture(scope="module")
