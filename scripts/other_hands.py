@@ -2,8 +2,8 @@
 
     python scripts/other_hands.py --photos out/localizer/photos/choose.jsonl --out out/localizer/choose/other_hands
 
-Nothing of `tamperscope.ops` takes part. Pieces are cut with SLIC (scikit-image) or known outlines, changed and pasted
-with Pillow, or removed with scikit-image's biharmonic filling; histories and files are written by Pillow, with its own
+Nothing of `tamperscope.ops` takes part. Pieces are cut with SLIC (`pip install scikit-image`), changed and pasted with
+Pillow, or removed with scikit-image's biharmonic filling; histories and files are written by Pillow, with its own
 tables or those that other files of the given pictures came with, or by FFmpeg's MJPEG, whose transform, tables and
 conversion of colours are its own. Every forgery has a twin that went the same way without the edit.
 """

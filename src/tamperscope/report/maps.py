@@ -14,7 +14,7 @@ ROWS = 512
 """Rows of a band."""
 
 LARGE = 16_000_000
-"""Pixels from which on maps are packed: ten maps of 100 megapixels would take a gigabyte."""
+"""Pixels from which on a scan saves memory, and maps are packed: ten of 100 megapixels would take a gigabyte."""
 
 
 class Maps(Mapping[str, UInt8Array]):

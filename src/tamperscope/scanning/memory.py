@@ -6,8 +6,7 @@ import ctypes
 from functools import cache
 from typing import Any
 
-LARGE = 16_000_000
-"""Pixels from which on it is worth the milliseconds."""
+from tamperscope.report.maps import LARGE
 
 
 def release(pixels: int) -> None:

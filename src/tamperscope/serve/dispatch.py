@@ -62,6 +62,7 @@ class Dispatcher:
         files: Their files.
         meters: Numbers that are counted.
         on_end: Called with every job that ended, from a thread of a worker.
+        limits: What a file may ask for.
     """
 
     settings: Settings
