@@ -4,7 +4,7 @@
 
 PHOTO (12 MP or more, else it is enlarged) is reduced to each size by a Lanczos filter and saved as
 JPEG 75 and then 90 (4:2:0), so that detectors of double compression have something to answer.
-Every figure comes from a process of its own, on one thread, after one warm-up run on a small crop that loads the
+Every figure comes from a process of its own, on one core, after one warm-up run on a small crop that loads the
 compiled kernels; CPU time is user + system, memory is the largest resident size of the process.
 """
 
@@ -46,6 +46,8 @@ def picture(path: Path, megapixels: float) -> bytes:
 
 def measure(what: str, path: str) -> dict[str, float]:
     """Run in a fresh process: one warm-up on a crop, then the measured run."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # networks start a thread for every core they may use
     import cv2
 
     from tamperscope import media

@@ -146,6 +146,8 @@ class Artifact:
         options.enable_cpu_mem_arena = False
         # Workers share the cores among themselves.
         options.intra_op_num_threads = 1 if multiprocessing.parent_process() else 0
+        # Threads that wait for the next layer in a loop cost more than they save.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(self.graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:
