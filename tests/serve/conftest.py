@@ -28,7 +28,7 @@ def picture(seed: int = 0, side: int = 64) -> bytes:
     return encode_jpeg(noise, 80)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(data=str(tmp_path_factory.mktemp("data")), workers=1, per_minute=6000, hosts=("testserver",))
 

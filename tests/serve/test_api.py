@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,6 +17,7 @@ from tamperscope.report.schema import ROW, Report
 from tamperscope.scanning import Scanner
 from tamperscope.serve.app import create
 from tamperscope.serve.settings import Settings
+from tamperscope.serve.store import Jobs
 from tamperscope.serve.webhooks import Webhooks
 
 
@@ -160,6 +162,29 @@ def test_keys_are_needed_and_jobs_have_owners(closed: TestClient) -> None:
         assert closed.get(path, headers=bearer(BOB)).status_code == 404
         assert closed.get(path, headers={"X-API-Key": ALICE}).status_code == 200
     assert closed.delete(place, headers=bearer(BOB)).status_code == 404
+
+
+def test_a_job_whose_end_cannot_be_stored_fails_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TestClient(create(Settings(data=str(tmp_path), workers=1, hosts=("testserver",)))) as client:
+        dispatcher = client.app.state.dispatcher  # type: ignore[attr-defined]
+        change = Jobs.change
+
+        def away(self: Jobs, job: str, **fields: Any) -> bool:
+            if "ended" in fields:
+                raise OSError("the database is away")
+            return change(self, job, **fields)
+
+        monkeypatch.setattr(Jobs, "change", away)
+        answer = client.post("/v1/scan", content=picture(40), params=QUICK, headers={"Prefer": "respond-async"})
+        ended = dispatcher.ended(answer.json()["id"])
+        if ended is not None:
+            ended.result(60)
+        assert client.get(answer.headers["location"]).json()["state"] == "running"
+        monkeypatch.undo()
+        dispatcher.sweep()
+        told = client.get(answer.headers["location"]).json()
+        assert (told["state"], told["problem"]["error"]) == ("failed", "StoreError")
+        assert not dispatcher._lost
 
 
 def test_detectors_and_the_description_are_served(client: TestClient) -> None:

@@ -9,6 +9,7 @@ import re
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -17,6 +18,8 @@ from media.test_documents import document, jpeg
 from serve.conftest import ALICE, BOB, picture
 from tamperscope.report import pack
 from tamperscope.serve import documents, web, words
+from tamperscope.serve.dispatch import Dispatcher, Slot
+from tamperscope.serve.store import Job
 
 
 def begun(client: TestClient, *pictures: tuple[str, bytes]) -> str:
@@ -117,6 +120,49 @@ def test_pictures_are_added_by_forms_without_scripts(client: TestClient) -> None
     case = answer.headers["location"]
     client.post(f"{case}/pictures", files=[("file", ("b.jpg", picture(32))), ("file", ("c.jpg", picture(33)))])
     assert finished(client, case).count("<tr>") == 4
+
+
+def test_a_document_that_finds_no_room_is_partly_taken_and_said_so(client: TestClient, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("pypdfium2")
+    dispatcher = client.app.state.dispatcher  # type: ignore[attr-defined]
+    data, accept = document([jpeg(0)], [jpeg(1)]), Dispatcher.accept
+
+    def full(self: Dispatcher, slot: Slot, upload: Path, name: str, options: Any) -> Job:
+        job = accept(self, slot, upload, name, options)
+        if name.endswith("page=1,image=1"):
+            self._taken += 1000
+        return job
+
+    monkeypatch.setattr(web, "WAIT", 0.0)
+    monkeypatch.setattr(Dispatcher, "accept", full)
+    answer = client.post("/cases", files={"file": ("two.pdf", data)}, headers={"Accept": "application/json"})
+    dispatcher._taken -= 1000
+    assert answer.status_code == 200
+    assert "'two.pdf': 2 of 4 pages and pictures were taken: expected at most 64 jobs" in answer.json()["problems"][0]
+    answer = client.post("/cases", files={"file": ("two.pdf", data)}, follow_redirects=False)
+    dispatcher._taken -= 1000
+    assert finished(client, answer.headers["location"].partition("?")[0]).count("<tr>") == 3
+    shown = client.get(answer.headers["location"]).text
+    assert re.search(r'<p role="alert">Files of which not all was taken.*: 1\.', shown)
+
+
+def test_nothing_is_read_of_one_for_whom_there_is_no_place(client: TestClient, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    dispatcher = client.app.state.dispatcher  # type: ignore[attr-defined]
+    monkeypatch.setattr(web, "save", lambda *args: pytest.fail("it was read"))
+    dispatcher._taken += 1000
+    answer = client.post("/cases", files=[("file", ("a.jpg", picture(35)))])
+    dispatcher._taken -= 1000
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_file_that_is_refused_leaves_its_place_to_the_next(client: TestClient, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("pypdfium2")
+    monkeypatch.setattr(documents, "PARTS", 3)
+    files = [("file", ("two.pdf", document([jpeg(0)], [jpeg(1)]))), ("file", ("a.jpg", picture(36)))]
+    answer = client.post("/cases", files=files, headers={"Accept": "application/json"})
+    assert "at most 3 pages and pictures" in answer.json()["problems"][0]
+    assert "a.jpg" in finished(client, answer.json()["page"])
 
 
 def test_a_case_of_nothing_is_not_begun(client: TestClient) -> None:

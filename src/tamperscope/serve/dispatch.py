@@ -77,6 +77,7 @@ class Dispatcher:
     _open: dict[str, _Open] = field(default_factory=dict)
     _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lost: dict[str, Job] = field(default_factory=dict)
     _draining: bool = False
     _closing: bool = False
 
@@ -195,6 +196,7 @@ class Dispatcher:
                 self._store(job, done, entry.folder)
         except Exception:
             LOG.exception("job %s: its end could not be stored", job.id)
+            self._give_up(job)
         finally:
             shutil.rmtree(entry.folder, ignore_errors=True)
             del self._open[job.id]
@@ -213,10 +215,23 @@ class Dispatcher:
         self.files.remove(job.id, UPLOAD)
         self.meters.scans.labels(fields["state"]).inc()
         self.meters.seconds.observe(fields["ended"] - job.created)
+        self._conclude(job, fields)
+
+    def _conclude(self, job: Job, fields: Mapping[str, Any]) -> None:
         if not self.jobs.change(job.id, **fields):
             self.files.remove(job.id)  # it was deleted while it ran
         elif (found := self.jobs.find(job.id)) is not None:
             self.on_end(found)
+
+    def _give_up(self, job: Job) -> None:
+        """Say of a job whose end could not be stored that it failed; where that cannot be stored either, later."""
+        fields: dict[str, Any] = {"state": "failed", "ended": time.time(), "expires": self._expires(job)}
+        fields["problem"] = {"error": "StoreError", "detail": "the result could not be stored; scan the picture again"}
+        try:
+            self._conclude(job, fields)
+            self._lost.pop(job.id, None)
+        except Exception:  # every driver has errors of its own
+            self._lost[job.id] = job
 
     def _expires(self, job: Job) -> float | None:
         # What somebody put into a case stays until it is deleted.
@@ -259,7 +274,9 @@ class Dispatcher:
         return not self._draining and self._taken < self.settings.queue and self.jobs.alive()
 
     def sweep(self) -> int:
-        """Remove what has been kept long enough; return how many jobs that was."""
+        """Remove what has been kept long enough, and end what could not be ended; return how many were removed."""
+        for lost in list(self._lost.values()):
+            self._give_up(lost)
         expired = self.jobs.expired(time.time())
         for job in expired:
             self.remove(job)

@@ -6,23 +6,24 @@ import contextlib
 import json
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi import APIRouter, Depends, Form, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from jinja2 import PackageLoader
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from tamperscope.errors import UnsupportedFormatError, WorkerLostError
 from tamperscope.report import html
 from tamperscope.report.pack import Pack, fingerprint, load_key, new_key, public_bytes
 from tamperscope.serve import api, documents, words
 from tamperscope.serve.cases import MARKS, Case, Cases
-from tamperscope.serve.dispatch import PAPER, Dispatcher
+from tamperscope.serve.dispatch import PAPER, Dispatcher, Slot
 from tamperscope.serve.documents import Piece
 from tamperscope.serve.intake import save
 from tamperscope.serve.problems import Problem
@@ -37,7 +38,7 @@ POLICY = (
 )
 FILES = 200
 WAIT = 600.0
-"""Seconds that the rest of a document waits for room, at most."""
+"""Seconds that the rest of what was sent waits for a place, at most."""
 CaseId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -110,69 +111,90 @@ def home(request: Request, looking: Looking, cases: CaseTable) -> Response:
 @router.post("/cases")
 async def begin(request: Request, looking: Looking, dispatch: Dispatch, cases: CaseTable) -> Response:
     """Begin a case with the pictures of a form."""
-    async with request.form(max_files=FILES, max_fields=8) as form:
-        files = [found for found in form.getlist("file") if isinstance(found, UploadFile) and found.filename]
-        title = str(form.get("title") or (files[0].filename if files else "")) or "–"
-        case = await run_in_threadpool(cases.create, looking.name, title)
-        try:
-            return await _taken(request, looking, dispatch, cases, case, files)
-        except Problem:
-            # Nothing was taken: there is nothing to keep either.
-            await run_in_threadpool(cases.remove, case.id)
-            raise
+    with dispatch.slot(looking) as slot:
+        async with _form(request) as (form, files):
+            title = str(form.get("title") or (files[0].filename if files else "")) or "–"
+            case = await run_in_threadpool(cases.create, looking.name, title)
+            try:
+                return await _taken(request, looking, dispatch, cases, case, files, slot)
+            except Problem:
+                # Nothing was taken: there is nothing to keep either.
+                await run_in_threadpool(cases.remove, case.id)
+                raise
 
 
 @router.post("/cases/{case}/pictures")
 async def more(request: Request, looking: Looking, dispatch: Dispatch, cases: CaseTable, case: CaseId) -> Response:
     """Add the pictures of a form to a case."""
-    found = _case(cases, looking, case)
+    found = await run_in_threadpool(_case, cases, looking, case)
+    with dispatch.slot(looking) as slot:
+        async with _form(request) as (_, files):
+            return await _taken(request, looking, dispatch, cases, found, files, slot)
+
+
+@contextlib.asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[tuple[FormData, list[UploadFile]]]:
+    """Read a form, whose reader has a place already, and give its files."""
     async with request.form(max_files=FILES, max_fields=8) as form:
-        files = [item for item in form.getlist("file") if isinstance(item, UploadFile) and item.filename]
-        return await _taken(request, looking, dispatch, cases, found, files)
+        yield form, [found for found in form.getlist("file") if isinstance(found, UploadFile) and found.filename]
 
 
 async def _taken(
-    request: Request, looking: Key, dispatch: Dispatcher, cases: Cases, case: Case, files: list[UploadFile]
+    request: Request, looking: Key, dispatch: Dispatcher, cases: Cases, case: Case, files: list[UploadFile], slot: Slot
 ) -> Response:
+    """Give all files to the workers, the first in the place that is there, and answer with what could not be taken."""
     problems: list[Problem] = []
     taken = 0
     for file in files:
-        upload = dispatch.spool()
+        upload, pieces, got = dispatch.spool(), [Piece("")], 0
         try:
             await run_in_threadpool(save, file, upload)
-            for piece in await run_in_threadpool(documents.pieces, upload, file.filename or "", dispatch.limits):
-                job = await _accepted(looking, dispatch, case, upload, piece, patient=taken > 0)
+            pieces = await run_in_threadpool(documents.pieces, upload, file.filename or "", dispatch.limits)
+            for piece in pieces:
+                with contextlib.ExitStack() as places:
+                    place = await _place(places, looking, dispatch) if slot.handed else slot
+                    job = await run_in_threadpool(_accepted, dispatch, place, case, upload, piece)
                 await run_in_threadpool(cases.add, case.id, job.id)
-                taken += 1
+                got += 1
         except Problem as problem:
+            problem.detail = _partly(file.filename or "", got, len(pieces), problem.detail)
             problems.append(problem)
         finally:
             upload.unlink(missing_ok=True)
+        taken += got
     if not taken:
         raise problems[0] if problems else Problem(400, "expected one file or more in `file` of the form")
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"case": case.id, "page": f"/cases/{case.id}"})
-    return RedirectResponse(f"/cases/{case.id}", 303)
+        told = {"case": case.id, "page": f"/cases/{case.id}", "problems": [problem.detail for problem in problems]}
+        return JSONResponse(told)
+    return RedirectResponse(f"/cases/{case.id}" + (f"?missing={len(problems)}" if problems else ""), 303)
 
 
-async def _accepted(
-    looking: Key, dispatch: Dispatcher, case: Case, upload: FilePath, piece: Piece, patient: bool
-) -> Job:
-    """Give a piece of an upload to the workers; who has some of a document already waits for room for the rest."""
+def _partly(name: str, got: int, wanted: int, why: str) -> str:
+    """Return why a file was not taken, or not all of it."""
+    return f"'{name[:100]}': {got} of {wanted} pages and pictures were taken: {why}" if got else why
+
+
+async def _place(places: contextlib.ExitStack, looking: Key, dispatch: Dispatcher) -> Slot:
+    """Wait for a further place: who has some of what they sent already waits for the rest."""
     end = time.monotonic() + WAIT
     while True:
-        copy = dispatch.spool()
         try:
-            with dispatch.slot(looking) as slot:
-                copy.hardlink_to(upload)
-                options = {"artifacts": True, "case": case.id, **piece.options}
-                return await run_in_threadpool(dispatch.accept, slot, copy, piece.name, options)
+            return places.enter_context(dispatch.slot(looking))
         except Problem as problem:
-            if problem.retry is None or not patient or time.monotonic() + problem.retry > end:
+            if problem.retry is None or time.monotonic() + problem.retry > end:
                 raise
             await anyio.sleep(problem.retry)
-        finally:
-            copy.unlink(missing_ok=True)
+
+
+def _accepted(dispatch: Dispatcher, slot: Slot, case: Case, upload: FilePath, piece: Piece) -> Job:
+    """Give a piece of an upload to the workers."""
+    copy = dispatch.spool()
+    try:
+        copy.hardlink_to(upload)
+        return dispatch.accept(slot, copy, piece.name, {"artifacts": True, "case": case.id, **piece.options})
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _case(cases: Cases, looking: Key, case: str) -> Case:
@@ -205,11 +227,17 @@ def _told(cases: Cases, case: str) -> dict[str, Any]:
 
 
 @router.get("/cases/{case}")
-def case_page(request: Request, looking: Looking, cases: CaseTable, case: CaseId) -> Response:
-    """Show a case."""
+def case_page(
+    request: Request,
+    looking: Looking,
+    cases: CaseTable,
+    case: CaseId,
+    missing: Annotated[int, Query(ge=0, le=FILES)] = 0,
+) -> Response:
+    """Show a case, and of how many files not all was taken."""
     found = _case(cases, looking, case)
     mark = fingerprint(public_bytes(load_key(signer_of(request.app.state.settings))))
-    return page(request, "case.html.j2", case=found, mark=mark, **_told(cases, found.id))
+    return page(request, "case.html.j2", case=found, mark=mark, missing=missing, **_told(cases, found.id))
 
 
 @router.get("/cases/{case}/rows")

@@ -41,7 +41,7 @@
     async function one(file) {
       try {
         const told = await send(url, file);
-        if (told) { page = told.page; sent += 1; }
+        if (told) { page = told.page; sent += 1; told.problems.forEach(tell); }
         if (told && url === "/cases") url = told.page + "/pictures";
       } catch (error) {
         tell((file.name || "") + ": " + error.message);
