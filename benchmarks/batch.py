@@ -1,9 +1,11 @@
 """What workers cost: processor time, memory and waiting of `scan --workers` beside one process, in turn in one run.
 
-    python benchmarks/batch.py PHOTOS [--count 100] [--workers 1,2] [--rounds 2] [--out results/speed_batch]
+    python benchmarks/batch.py PHOTOS [--count 100] [--workers 1,2] [--rounds 2] [--options "--quick"]
+        [--out results/speed_batch]
 
 Every run is a command of its own from start to end, into a new file of rows; processor time is that of all its
-processes. The order is turned round from round to round, and the least of each is told.
+processes. The order is turned round from round to round, and the least of each is told. What `--options` holds is given
+to `scan`.
 """
 
 from __future__ import annotations
@@ -41,20 +43,21 @@ def measure(pictures: list[Path], workers: int, more: list[str]) -> dict[str, fl
             memory = max(memory, resident(process.pid))
             time.sleep(0.1)
         lasted, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-        rows = out.read_bytes().count(b"\n")
+        rows, size = out.read_bytes().count(b"\n"), out.stat().st_size
     assert rows == len(pictures), rows
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"cpu": cpu, "seconds": lasted, "first": first, "mib": memory}
+    return {"cpu": cpu, "seconds": lasted, "first": first, "mib": memory, "bytes": size / rows}
 
 
 TEXT = """# What workers cost
 
-{count} photographs of {megapixels:.2f} megapixels in the mean, {cores} cores. Each figure is the least of {rounds}
-runs in turn; overhead is processor time over that of one process, from the start of the command to its end. Made by
-`benchmarks/batch.py`.
+{count} photographs of {megapixels:.2f} megapixels in the mean, {cores} cores, `scan {options}`. Each figure is the
+least of {rounds} runs in turn, from the start of the command to its end: processor seconds a picture and what that is
+over one process, pictures a core-hour and a second, seconds to the first row, MiB of all processes, bytes of a row.
+Made by `benchmarks/batch.py`.
 
-| workers | processor s a picture | overhead | pictures a second | s to the first row | MiB, all processes |
-|---|---|---|---|---|---|
+| workers | processor s | overhead | a core-hour | a second | first row | MiB | bytes a row |
+|---|---|---|---|---|---|---|---|
 {rows}
 """
 
@@ -65,6 +68,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--options", default="", help="further words for `scan`")
     parser.add_argument("--out", type=Path, default=Path("results/speed_batch"))
     args = parser.parse_args()
     pictures = sorted(p for p in args.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))[: args.count]
@@ -72,7 +76,7 @@ def main() -> None:
     found: dict[int, list[dict[str, float]]] = {n: [] for n in counts}
     for number in range(args.rounds):
         for workers in counts if number % 2 == 0 else counts[::-1]:
-            found[workers].append(measure(pictures, workers, []))
+            found[workers].append(measure(pictures, workers, args.options.split()))
             print(workers, found[workers][-1], flush=True)
     write(args, pictures, found)
 
@@ -88,8 +92,8 @@ def write(args: argparse.Namespace, pictures: list[Path], found: dict[int, list[
     base = least[min(least)]["cpu"]
     count = len(pictures)
     rows = [
-        f"| {n} | {x['cpu'] / count:.2f} | {x['cpu'] / base - 1:+.1%} | {count / x['seconds']:.2f} | "
-        f"{x['first']:.1f} | {x['mib']:.0f} |"
+        f"| {n} | {x['cpu'] / count:.2f} | {x['cpu'] / base - 1:+.1%} | {3600 * count / x['cpu']:,.0f} | "
+        f"{count / x['seconds']:.2f} | {x['first']:.1f} | {x['mib']:.0f} | {x['bytes']:,.0f} |"
         for n, x in least.items()
     ]
     told = {
@@ -97,6 +101,7 @@ def write(args: argparse.Namespace, pictures: list[Path], found: dict[int, list[
         "megapixels": sum(map(size, pictures)) / count,
         "cores": os.cpu_count(),
         "rounds": args.rounds,
+        "options": args.options,
     }
     text = TEXT.format(**told, rows="\n".join(rows))
     write_atomic(args.out.with_suffix(".md"), text.encode())
