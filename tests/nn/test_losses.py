@@ -87,6 +87,8 @@ def test_dice_by_hand_and_on_empty_masks() -> None:
     p = torch.tensor([0.9, 0.2, 0.6, 0.1]).reshape(1, 1, 2, 2)
     g = torch.tensor([1.0, 0, 1, 0]).reshape(1, 1, 2, 2)
     assert losses.dice(torch.logit(p), g).item() == pytest.approx(1 - 2 * 1.5 / 3.8, abs=1e-6)
+    squares = 0.81 + 0.04 + 0.36 + 0.01 + 2
+    assert losses.dice(torch.logit(p), g, squared=True).item() == pytest.approx(1 - 2 * 1.5 / squares, abs=1e-6)
     nothing = torch.zeros(1, 1, 4, 4)
     silent = torch.full((1, 1, 4, 4), -40.0)
     assert losses.dice(silent, nothing, smooth=1.0).item() == pytest.approx(0, abs=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,7 +84,8 @@ class Exchange(nn.Module):
 
     def _gathered(self, target: int, found: Sequence[Tensor]) -> Tensor:
         total = found[target]
-        for source, way in enumerate(self.ways[target]):  # type: ignore[arg-type]
+        ways: Any = self.ways[target]
+        for source, way in enumerate(ways):
             if source != target:
                 total = total + _fitted(way(found[source]), total)
         return F.relu(total)
@@ -131,9 +133,11 @@ class Branches(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return one map a branch of the last stage."""
         found = list(maps)
+        turns: Any
+        stage: Any
         for turns, stage in zip(self.turns, self.stages, strict=True):
-            found = [turn(found[min(i, len(found) - 1)]) for i, turn in enumerate(turns)]  # type: ignore[arg-type]
-            for module in stage:  # type: ignore[attr-defined]
+            found = [turn(found[min(i, len(found) - 1)]) for i, turn in enumerate(turns)]
+            for module in stage:
                 found = module(found)
         return found
 

@@ -51,7 +51,9 @@ def edge_bce(
     return bce(logits, truth, valid, 1 + factor * edge_band(truth.float(), width, valid))
 
 
-def dice(logits: Tensor, truth: Tensor, valid: Tensor | None = None, smooth: float = 0.0) -> Tensor:
+def dice(
+    logits: Tensor, truth: Tensor, valid: Tensor | None = None, smooth: float = 0.0, squared: bool = False
+) -> Tensor:
     """Return 1 - 2 sum(p g) / sum(p + g) of each picture, averaged (MMFusion's is with `smooth` 0).
 
     Args:
@@ -59,10 +61,11 @@ def dice(logits: Tensor, truth: Tensor, valid: Tensor | None = None, smooth: flo
         truth: 0 or 1.
         valid: Which pixels count.
         smooth: Added above and below: with 1 an empty mask that is answered by nothing costs nothing.
+        squared: Whether it is sum(p p + g g) below (MVSS-Net, TruFor).
     """
     counted = torch.ones_like(truth) if valid is None else valid
     p, g = (x.float().mul(counted).flatten(1) for x in (logits.float().sigmoid(), truth))
-    overlap, total = (p * g).sum(1), (p + g).sum(1)
+    overlap, total = (p * g).sum(1), (p * p + g * g if squared else p + g).sum(1)
     return (1 - (2 * overlap + smooth) / (total + smooth + 1e-9)).mean()
 
 
