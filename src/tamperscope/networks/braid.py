@@ -15,8 +15,8 @@ from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.geometry import PIECE
 from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import losses
+from tamperscope.nn.coefficients import CELL, Coefficients
 from tamperscope.nn.efficientnet_lite import EfficientNetLite0
-from tamperscope.nn.filters import dct_matrix
 from tamperscope.nn.heads import resized
 from tamperscope.nn.plain import Factors, Score
 from tamperscope.nn.stems import CLIP, Stem
@@ -33,7 +33,6 @@ ABOUT = About(
 )
 STREAMS = ("rgb", "srm", "dct")
 KNOWN = (*STREAMS, "lite0")
-_CELL = 8
 
 
 class Block(nn.Module):
@@ -74,28 +73,16 @@ class Frequencies(nn.Module):
         each: Length of the vectors.
     """
 
-    transform: Tensor
     offsets: Tensor
 
     def __init__(self, width: int, each: int = 4) -> None:
         super().__init__()
-        matrix = dct_matrix(_CELL, torch.zeros((), dtype=torch.float64))
-        self.register_buffer("transform", torch.kron(matrix, matrix), persistent=False)
+        self.quantized = Coefficients()
         self.register_buffer("offsets", (CLIP + 1) * torch.arange(64)[:, None, None], persistent=False)
         self.vectors = nn.Embedding(64 * (CLIP + 1), each)
         self.mix = nn.Sequential(nn.Conv2d(64 * each, width, 1, bias=False), nn.BatchNorm2d(width))
         self.table = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 2 * width))
         self.blocks = nn.Sequential(nn.ReLU(), Block(width), Block(width))
-
-    def quantized(self, image: Tensor, tables: Tensor) -> Tensor:
-        """Return the coefficients (B, 64, h, w) of the luma in steps of the table, rounded.
-
-        In double precision, and a trifle off the ties: else what is rounded up here is rounded down elsewhere.
-        """
-        red, green, blue = (255 * image.double()).round().split(1, 1)
-        blocks = F.pixel_unshuffle(0.299 * red + 0.587 * green + 0.114 * blue - 128, _CELL)
-        found = (self.transform.double() @ blocks.flatten(2)).reshape(blocks.shape)
-        return (found / tables[:, 0].reshape(-1, 64, 1, 1).double() + 1e-6).round()
 
     def forward(self, image: Tensor, tables: Tensor) -> Tensor:
         """Return features (B, width, H / 8, W / 8).
@@ -183,7 +170,7 @@ class Whole(nn.Module):
         mean = others.mean((2, 3), keepdim=True)
         spread = (others - mean).square().mean((2, 3), keepdim=True)
         unusual = (cells - mean) / (spread + 1e-2).sqrt()
-        each = PIECE // _CELL
+        each = PIECE // CELL
         pieces = F.pixel_unshuffle(others, each).reshape(len(others), cells.shape[1], each**2, -1)
         summary = torch.cat([pieces.mean(2), (pieces.var(2, unbiased=False) + 1e-4).sqrt()], 1)
         return cells + self.usual(unusual), self.summary(summary.transpose(1, 2))
@@ -240,8 +227,8 @@ class Braid(Network):
         UnknownNameError: A stream is not known.
     """
 
-    multiple = _CELL
-    grid = _CELL
+    multiple = CELL
+    grid = CELL
     any_size = True
     needs = ("qtables", "mosaic", "valid")
 
@@ -271,7 +258,7 @@ class Braid(Network):
         self.frequencies = Frequencies(width) if "dct" in streams else None
         self.objects = Objects(width, weights) if "lite0" in streams else None
         if self.objects is not None:
-            self.multiple = 2 * _CELL
+            self.multiple = 2 * CELL
         count = sum(stream is not None for stream in (self.pixels, self.frequencies, self.objects))
         self.join = nn.Sequential(nn.Conv2d(count * width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.whole = Whole(width) if relay else None
@@ -298,7 +285,7 @@ class Braid(Network):
         Returns:
             `mask` and `confidence` (B, 1, H, W), `score` (B,).
         """
-        inside = F.max_pool2d(needs["valid"].to(image.dtype), _CELL)
+        inside = F.max_pool2d(needs["valid"].to(image.dtype), CELL)
         cells, finer = self._cells(image, needs["qtables"])
         tokens = None
         if self.whole is not None:
