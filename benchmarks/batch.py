@@ -51,7 +51,7 @@ def measure(pictures: list[Path], workers: int, more: list[str]) -> dict[str, fl
 
 TEXT = """# What workers cost
 
-{count} photographs of {megapixels:.2f} megapixels in the mean, {cores} cores, `scan {options}`. Each figure is the
+{count} photographs of {megapixels:.2f} megapixels in the mean, {cores} cores, `{command}`. Each figure is the
 least of {rounds} runs in turn, from the start of the command to its end: processor seconds a picture and what that is
 over one process, pictures a core-hour and a second, seconds to the first row, MiB of all processes, bytes of a row.
 Made by `benchmarks/batch.py`.
@@ -103,7 +103,7 @@ def write(args: argparse.Namespace, pictures: list[Path], found: dict[int, list[
         "rounds": args.rounds,
         "options": args.options,
     }
-    text = TEXT.format(**told, rows="\n".join(rows))
+    text = TEXT.format(**told, command=f"scan {args.options}".strip(), rows="\n".join(rows))
     write_atomic(args.out.with_suffix(".md"), text.encode())
     write_atomic(args.out.with_suffix(".json"), (json.dumps(told | {"runs": found}, indent=1) + "\n").encode())
     print(text)

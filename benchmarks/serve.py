@@ -85,7 +85,7 @@ def start(workers: int, data: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 def ask(base: str, pictures: list[Path], hostile: float, end: float, seed: int, load: Load) -> None:
     rng = np.random.default_rng(seed)
-    order = itertools.chain.from_iterable(iter(lambda: rng.permutation(len(pictures)), None))
+    order = itertools.chain.from_iterable(rng.permutation(len(pictures)) for _ in itertools.count())
     with httpx.Client(base_url=base, timeout=600) as client:
         for at in order:
             if time.monotonic() > end:

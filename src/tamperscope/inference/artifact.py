@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,7 +146,7 @@ class Artifact:
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False
         # Workers share the cores among themselves.
-        options.intra_op_num_threads = 1 if multiprocessing.parent_process() else 0
+        options.intra_op_num_threads = 1 if multiprocessing.parent_process() else _cores()
         # Threads that wait for the next layer in a loop cost more than they save.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
@@ -161,6 +162,11 @@ class Artifact:
     def __reduce__(self) -> Any:
         # A session cannot go to another process; the folder can.
         return open_artifact, (self.folder,)
+
+
+def _cores() -> int:
+    """Return on how many cores this process may run; onnxruntime itself counts those that it may not."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_artifact(folder: str | Path) -> Artifact:
