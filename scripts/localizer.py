@@ -214,8 +214,8 @@ Each was trained once, {steps} steps of 8 windows of {side} pixels, and nothing 
 windows in the same order; the last rows differ in what `braid` learned from: with hard negatives among the rest, or
 without the forgeries that an operation had a part in, and without their twins. Measured on forgeries of pictures of
 other groups; pixel numbers are means over forged pictures at their own resolution, F1 at 0.5, with a 95 % bootstrap by
-group; image AUC against the authentic twins. Seconds: processor time of the training. Made by
-`scripts/localizer.py designs`.
+group; image AUC against the authentic twins. Seconds: processor time of the training, on machines that differ and had
+other work. Made by `scripts/localizer.py designs`.
 
 {table}
 """
