@@ -61,13 +61,17 @@ def restless(name: str) -> Network:
     return network.eval()
 
 
+LARGE = {"mmfusion", "cat_net", "pscc_net"}
+"""Whose graphs of any size take half a minute and more."""
+
+
 def ways() -> Iterator[Any]:
-    """Every system with canvases of one size, and those that can with any; the largest graph takes half a minute."""
+    """Every system with canvases of one size, and those that can with any."""
     for name in catalog.names():
         free = catalog.build(name).any_size
-        yield pytest.param(name, True, marks=[pytest.mark.slow] if free and name != "mmfusion" else [])
+        yield pytest.param(name, True, marks=[pytest.mark.slow] if free and name not in LARGE else [])
         if free:
-            yield pytest.param(name, False, marks=[pytest.mark.slow] if name == "mmfusion" else [])
+            yield pytest.param(name, False, marks=[pytest.mark.slow] if name in LARGE else [])
 
 
 @pytest.mark.parametrize(("name", "fixed"), list(ways()))
