@@ -16,17 +16,17 @@ SIZES = st.tuples(st.integers(1, 150), st.integers(1, 150))
 
 
 @settings(deadline=None, max_examples=80)
-@given(SIZES, st.integers(1, 64), st.data())
-def test_tiles_cover_and_merge_back_exactly(size: tuple[int, int], side: int, data: st.DataObject) -> None:
-    plan = Fit("tile", side, data.draw(st.integers(0, side - 1))).plan(size)
+@given(SIZES, st.tuples(st.integers(1, 64), st.integers(1, 64)), st.data())
+def test_tiles_cover_and_merge_back_exactly(size: tuple[int, int], side: tuple[int, int], data: st.DataObject) -> None:
+    plan = Fit("tile", side, data.draw(st.integers(0, min(side) - 1))).plan(size)
     picture = np.random.default_rng(0).random(size, dtype=np.float32)
     np.testing.assert_allclose(plan.invert(plan.apply(picture)), picture, atol=1e-5)
     covered = np.zeros(size, int)
     for (x0, y0, x1, y1), index in zip(plan.boxes, range(len(plan)), strict=True):
         covered[y0:y1, x0:x1] += 1
         assert plan.valid(index).sum() == (x1 - x0) * (y1 - y0)
-        assert x1 - x0 <= side
-        assert y1 - y0 <= side
+        assert y1 - y0 <= side[0]
+        assert x1 - x0 <= side[1]
     assert covered.min() >= 1
 
 

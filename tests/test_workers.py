@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tamperscope.errors import BudgetError, InputError, WorkerLostError
-from tamperscope.workers import Crew, processes
+from tamperscope.workers import Crew, prepare, processes
 
 CODE = """
 import os, time
@@ -89,8 +89,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 
 @posix
-def test_a_crew_answers_whatever_happens_to_its_workers(tmp_path: Path) -> None:
-    with Crew(begin, ("did",), 2) as crew:
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_crew_answers_whatever_happens_to_its_workers(tmp_path: Path, prepared: bool) -> None:
+    with Crew(begin, ("did",), 2, prepared=prepared and prepare(("tamperscope.errors",))) as crew:
         answers = [crew.submit(task) for task in ("a", "die", "raise", f"die {tmp_path / 'mark'}", "lambda", "b")]
         assert answers[0].result() == "did a"
         with pytest.raises(WorkerLostError, match="SIGKILL"):
@@ -128,6 +129,50 @@ def test_a_worker_has_its_memory() -> None:
         with pytest.raises(MemoryError):
             crew.submit("grow").result()
         assert crew.submit("b").result() == "did b"
+
+
+PREPARED = """
+import os, sys
+from tamperscope.workers import Crew, prepare
+import look
+if __name__ == "__main__":
+    assert prepare(("look",))
+    with Crew(look.begin, (), 1, prepared=True) as crew:
+        print(*crew.submit(0).result(), os.getpid(), flush=True)
+        crew.submit(1)
+        sys.stdin.read()
+"""
+LOOK = """
+import os, time
+imported = os.getpid()
+def begin():
+    def work(task):
+        time.sleep(60 * task)
+        return imported, os.getpid()
+    return work
+"""
+
+
+@posix
+def test_prepared_workers_import_nothing_again_and_end_with_who_started_them(tmp_path: Path) -> None:
+    (tmp_path / "look.py").write_text(LOOK)
+    (tmp_path / "main.py").write_text(PREPARED)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "main.py")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    server, worker, parent = map(int, process.stdout.readline().split())
+    assert len({server, worker, parent}) == 3
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 20
+    while any(map(alive, (server, worker))) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(map(alive, (server, worker)))
 
 
 def test_a_crew_that_is_closed_at_once_waits_for_nothing() -> None:

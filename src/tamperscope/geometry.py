@@ -26,26 +26,31 @@ PIECE, PIECES = 32, 4
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a picture is brought to square canvases of `side` pixels.
+    """How a picture is brought to canvases of one size.
 
     Attributes:
         how: `resize` warps it to one canvas (the aspect ratio is lost), `pad` puts it at the top left of one
             canvas, `tile` covers it with canvases that overlap and stay inside it.
-        side: Side of a canvas in pixels.
+        side: Of a canvas in pixels: of a square one, or (height, width).
         overlap: For `tile`: least number of pixels that neighbouring tiles share; their seams are blended over it.
         grid: For `tile`: tiles begin at multiples of it, such as 8, the side of a JPEG's blocks; the last ones may then
             reach beyond the picture, by less than it.
     """
 
     how: How
-    side: int
+    side: int | tuple[int, int]
     overlap: int = 0
     grid: int = 1
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(H, W) of a canvas."""
+        return (self.side, self.side) if isinstance(self.side, int) else self.side
 
     def __post_init__(self) -> None:
         if self.how not in ("resize", "pad", "tile"):
             raise InvalidValueError(f"Fit.how: expected resize, pad or tile, found '{self.how}'")
-        if self.grid < 1 or self.overlap < 0 or self.overlap + self.grid > self.side:
+        if self.grid < 1 or self.overlap < 0 or self.overlap + self.grid > min(self.canvas):
             raise InvalidValueError(
                 "Fit: expected grid >= 1, overlap >= 0 and side >= overlap + grid, "
                 f"found {self.grid}, {self.overlap}, {self.side}"
@@ -60,12 +65,13 @@ class Fit:
         height, width = size
         if height < 1 or width < 1:
             raise InvalidValueError(f"Fit.plan: expected a size of at least (1, 1), found {size}")
-        if self.how == "pad" and max(size) > self.side:
+        down, across = self.canvas
+        if self.how == "pad" and (height > down or width > across):
             raise InvalidValueError(f"Fit 'pad': {size} does not fit a canvas of {self.side}; use how='tile'")
         if self.how != "tile":
             return Plan(self, size, ((0, 0, width, height),))
-        rows, cols = (_starts(n, self.side, self.overlap, self.grid) for n in size)
-        boxes = tuple((x, y, min(x + self.side, width), min(y + self.side, height)) for y in rows for x in cols)
+        rows, cols = (_starts(n, side, self.overlap, self.grid) for n, side in zip(size, self.canvas, strict=True))
+        boxes = tuple((x, y, min(x + across, width), min(y + down, height)) for y in rows for x in cols)
         return Plan(self, size, boxes)
 
 
@@ -109,28 +115,26 @@ class Plan:
         return len(self.boxes)
 
     def cut(self, picture: NDArray[Any], index: int) -> NDArray[Any]:
-        """Return canvas `index` of a (H, W) or (H, W, C) array: (side, side) or (side, side, C), same dtype.
+        """Return canvas `index`, (h, w) or (h, w, C), of a (H, W) or (H, W, C) array, same dtype.
 
         Bool and integer label maps are resized by nearest neighbour, everything else linearly.
         """
         if picture.shape[:2] != self.size:
             raise InvalidValueError(f"Plan.cut: planned for {self.size}, found a picture of {picture.shape[:2]}")
-        side = self.fit.side
         if self.fit.how == "resize":
-            return _resize(picture, (side, side))
+            return _resize(picture, self.fit.canvas)
         x0, y0, x1, y1 = self.boxes[index]
-        canvas = np.zeros((side, side, *picture.shape[2:]), picture.dtype)
+        canvas = np.zeros((*self.fit.canvas, *picture.shape[2:]), picture.dtype)
         canvas[: y1 - y0, : x1 - x0] = picture[y0:y1, x0:x1]
         return canvas
 
     def apply(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """Return all canvases of a picture, stacked: (N, side, side) or (N, side, side, C)."""
+        """Return all canvases of a picture, stacked: (N, h, w) or (N, h, w, C)."""
         return np.stack([self.cut(picture, i) for i in range(len(self))])
 
     def valid(self, index: int) -> BoolArray:
-        """Return (side, side) bool: which pixels of canvas `index` come from the picture."""
-        side = self.fit.side
-        area = np.zeros((side, side), bool)
+        """Return (h, w) bool: which pixels of canvas `index` come from the picture."""
+        area = np.zeros(self.fit.canvas, bool)
         if self.fit.how == "resize":
             area[:] = True
         else:
@@ -139,15 +143,15 @@ class Plan:
         return area
 
     def invert(self, maps: NDArray[Any]) -> FloatArray:
-        """Return the (H, W) float32 map of a picture from the (N, side, side) maps of its canvases."""
+        """Return the (H, W) float32 map of a picture from the (N, h, w) maps of its canvases."""
         if maps.ndim != 3 or maps.shape[0] != len(self):
-            raise InvalidValueError(f"Plan.invert: expected {len(self)} maps (N, side, side), found {maps.shape}")
+            raise InvalidValueError(f"Plan.invert: expected {len(self)} maps (N, h, w), found {maps.shape}")
         return self.merge(iter(maps))
 
     def merge(self, maps: Iterable[NDArray[Any]]) -> FloatArray:
         """Return the (H, W) float32 map of a picture from a stream of its canvases' maps, one in memory at a time.
 
-        Several maps at once, (..., side, side), give as many: (..., H, W).
+        Several maps at once, (..., h, w), give as many: (..., H, W).
         """
         stream: Iterator[NDArray[Any]] = iter(maps)
         first = next(stream)

@@ -20,6 +20,24 @@ Begin = Callable[..., Callable[[Any], Any]]
 """Called once in a worker process; returns what does each of its tasks."""
 
 
+def prepare(modules: Sequence[str]) -> bool:
+    """Start importing what workers need beside what this process does; return whether this system can.
+
+    A server process imports the modules, and the workers of each `Crew` that is `prepared` are forked from it: none
+    imports anything again. It ends with this process.
+
+    Args:
+        modules: Their names; none of them may start a thread when it is imported.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return False
+    from multiprocessing import forkserver
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
+    forkserver.ensure_running()
+    return True
+
+
 def processes(count: int, start: Callable[..., object] | None = None, *args: Any) -> ProcessPoolExecutor:
     """Return a pool of processes.
 
@@ -56,7 +74,13 @@ class Crew:
     """
 
     def __init__(
-        self, begin: Begin, args: Sequence[Any] = (), count: int = 2, seconds: float = 1800.0, memory: int = 0
+        self,
+        begin: Begin,
+        args: Sequence[Any] = (),
+        count: int = 2,
+        seconds: float = 1800.0,
+        memory: int = 0,
+        prepared: bool = False,
     ) -> None:
         """Start the feeding threads; each starts its process for its first task.
 
@@ -66,8 +90,9 @@ class Crew:
             count: Number of processes.
             seconds: After so long a task's process is killed, and the task is not tried again.
             memory: Bytes of private memory that a process may have, 0 for no limit; Linux only.
+            prepared: Whether `prepare` was called, and said that it can.
         """
-        self._setup = (begin, tuple(args), memory)
+        self._setup = (begin, tuple(args), memory, prepared)
         self._seconds = seconds
         self._tasks: queue.SimpleQueue[tuple[Any, Callable[[], object], Future[Any]] | None] = queue.SimpleQueue()
         self._workers: dict[int, _Worker] = {}
@@ -157,8 +182,9 @@ class Crew:
 class _Worker:
     """One process and the line to it."""
 
-    def __init__(self, begin: Begin, args: tuple[Any, ...], memory: int) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, begin: Begin, args: tuple[Any, ...], memory: int, prepared: bool) -> None:
+        # Both kinds begin without the threads of this process; see `prepare`.
+        context: Any = multiprocessing.get_context("forkserver" if prepared else "spawn")
         self._line, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, begin, args, memory), daemon=True)
         self._process.start()
@@ -169,7 +195,7 @@ class _Worker:
         return self._process.pid or 0
 
     def alive(self) -> bool:
-        return self._process.is_alive()
+        return bool(self._process.is_alive())
 
     def ask(self, task: Any, seconds: float) -> Any:
         """Return the answer to a task; errors are those of `Crew.submit`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +30,8 @@ def test_tiles_cover_the_picture_and_are_few_and_small(
     plan = view.plan(size)
     plain = Fit("tile", side, overlap, grid).plan(size)
     assert len(plan) <= len(plain)
-    assert plan.fit.side <= side
+    assert max(plan.fit.canvas) <= side
+    assert all(canvas <= length + 7 for canvas, length in zip(plan.fit.canvas, size, strict=True))
     for axis in (0, 1):
         spans = sorted({(box[1 - axis], box[3 - axis]) for box in plan.boxes})
         assert spans[0][0] == 0
@@ -37,10 +40,15 @@ def test_tiles_cover_the_picture_and_are_few_and_small(
         assert all(start % grid == 0 for start, _ in spans)
 
 
-def test_a_picture_a_little_larger_than_a_tile_costs_little_more() -> None:
-    plan = View("tile", 768, 64, multiple=8, grid=8).plan((1024, 1024))
-    assert len(plan) == 4
-    assert len(plan) * plan.fit.side**2 < 1.2 * 1024**2
+@pytest.mark.parametrize("size", [(1024, 1024), (866, 1154), (480, 1500), (3000, 4000)])
+def test_what_is_asked_of_a_network_is_little_more_than_the_picture(size: tuple[int, int]) -> None:
+    plan = View("tile", 768, 64, multiple=8, grid=8).plan(size)
+    assert len(plan) * math.prod(plan.fit.canvas) < 1.25 * math.prod(size)
+
+
+def test_a_network_of_fixed_size_sees_squares_and_a_whole_picture_its_own_shape() -> None:
+    assert View("tile", 256, 64, fixed=True).plan((40, 300)).fit.canvas == (256, 256)
+    assert View("pad", 256, multiple=32).plan((40, 300)).fit.canvas == (64, 320)
 
 
 def test_maps_do_not_depend_on_where_tiles_meet() -> None:
@@ -52,3 +60,16 @@ def test_maps_do_not_depend_on_where_tiles_meet() -> None:
     tiled = Predictor(forward, view=View("tile", 128, 32))(Sample(rgb=rgb)).heatmap
     whole = Predictor(forward, view=View("tile", 512, 32))(Sample(rgb=rgb)).heatmap
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
+
+
+def test_what_judges_whole_pictures_has_no_map_and_the_mean_of_its_parts() -> None:
+    rgb = np.zeros((64, 128, 3), np.uint8)
+    rgb[:, 64:] = 255
+    halves = Predictor(lambda given: {"score": 4 * given["image"].mean((1, 2, 3))}, view=View("tile", 64, 0))
+    answer = halves(Sample(rgb=rgb))
+    assert answer.heatmap is None
+    assert answer.score == pytest.approx(1 / (1 + math.exp(-2)))
+    with_map = Predictor(
+        lambda given: {"score": 4 * given["image"].mean((1, 2, 3)), "mask": given["image"][:, :1]}, view=halves.view
+    )
+    assert with_map(Sample(rgb=rgb)).score == pytest.approx(1 / (1 + math.exp(-4)))

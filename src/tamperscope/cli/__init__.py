@@ -49,7 +49,11 @@ def scan(
     memory: Annotated[float, typer.Option(help="GiB that a worker may take, 0 for no limit (Linux).")] = 0.0,
 ) -> None:
     """Scan pictures and videos: an honest verdict, a map or a timeline, reasons, a report."""
+    from tamperscope import workers as crew
     from tamperscope.errors import TamperscopeError
+
+    # Before this process imports the same.
+    prepared = workers > 1 and engine == "local" and crew.prepare(("tamperscope.scanning.many", "numba"))
     from tamperscope.scanning import Command
 
     try:
@@ -71,6 +75,7 @@ def scan(
             engine=engine,
             timeout=timeout,
             memory=round(memory * 2**30),
+            prepared=prepared,
         )
         code = command.run()
     except (TamperscopeError, OSError) as error:

@@ -61,19 +61,22 @@ class Network(Detector):
     def analyze(self, sample: Sample) -> Prediction:
         """Return what the network says; see `Detector.analyze`."""
         card, answer = self.artifact.card, self.ask(sample)
-        assert answer.heatmap is not None
+        answer.evidence = {
+            "threshold": card.threshold,
+            "artifact_sha256": self.artifact.sha256,
+            "licence": card.licence,
+        }
+        if answer.heatmap is None:
+            text = f"The network {card.title} judges the picture as a whole; its score is {answer.score:.3f}."
+            answer.reasons = [Finding("network.score", text, "info", {"score": answer.score}, self.name)]
+            return answer
         share = float((answer.heatmap >= 0.5).mean())
         text = f"The network {card.title} takes {share:.1%} of the picture for forged; its score is {answer.score:.3f}."
         answer.reasons = [Finding("network.share", text, "info", {"share": share}, self.name)]
         answer.regions = from_heatmap(answer.heatmap, self.name)
         if answer.confidence is not None:
             answer.regions = [_sure(region, answer.confidence) for region in answer.regions]
-        answer.evidence = {
-            "share": share,
-            "threshold": card.threshold,
-            "artifact_sha256": self.artifact.sha256,
-            "licence": card.licence,
-        }
+        answer.evidence["share"] = share
         return answer
 
 

@@ -234,8 +234,9 @@ def parity(network: Network, artifact: Artifact, pictures: Iterable[tuple[int, S
             wanted = network(**{name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         for name in largest:
             largest[name] = max(largest[name], float(np.abs(got[name] - wanted[name].numpy()).max()))
-        changed += int(((got["mask"] >= 0) != (wanted["mask"].numpy() >= 0)).sum())
-        pixels += got["mask"].size
+        if "mask" in got:
+            changed += int(((got["mask"] >= 0) != (wanted["mask"].numpy() >= 0)).sum())
+            pixels += got["mask"].size
         count += len(arrays["image"])
         return got
 
@@ -281,15 +282,14 @@ def _curve(
     """Return what a score and a heat are worth; None with too few pictures of a class."""
     forged = sum(row.forged for row in rows)
     least = min(forged, len(rows) - forged)
-    if least < LEAST or not histograms:
+    if least < LEAST:
         return None
     # Heat is counted as the scan sees it, where the threshold lies at 0.5.
     middle = (np.arange(256) + 0.5) / 256
     moved = middle * (1 - threshold) / (middle * (1 - threshold) + (1 - middle) * threshold)
     bins = np.minimum((moved * 256).astype(int), 255)
     counted = [[np.bincount(bins, weights=part, minlength=256) for part in h] for h in histograms]
-    inside, outside = np.asarray(counted, np.float64).transpose(1, 0, 2)
-    heat = fit.fit_heat(inside, outside)
+    heat = fit.fit_heat(*np.asarray(counted, np.float64).transpose(1, 0, 2)) if counted else (0.0, 0.0)
     counts = least >= ENOUGH
     why = f"calibrated on {forged} forged and {len(rows) - forged} pristine pictures"
     why += "" if counts else f", fewer than {ENOUGH} of each"

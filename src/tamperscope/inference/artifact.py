@@ -155,7 +155,7 @@ class Artifact:
             raise InputError(f"'{self.folder}': expected a graph that onnxruntime can run: {error}") from error
         found = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
         wanted = {"image", *self.card.input.needs}, set(self.card.outputs)
-        if found[0] != wanted[0] or not wanted[1] <= found[1] or "mask" not in wanted[1]:
+        if found[0] != wanted[0] or not wanted[1] <= found[1] or not wanted[1] & {"mask", "score"}:
             raise InputError(f"'{self.folder}': expected inputs and outputs {wanted}, found {found}")
         return session
 

@@ -18,6 +18,7 @@ from tamperscope.types import FloatArray, Prediction, Sample
 
 Arrays = Mapping[str, NDArray[Any]]
 Forward = Callable[[Arrays], Arrays]
+_MAPS = ("mask", "confidence", "classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,11 @@ class View:
     """How a network is shown a picture; part of what it is, and written down with it.
 
     Attributes:
-        how: `tile`, or `pad`: the whole picture on one square canvas.
+        how: `tile`, or `pad`: the whole picture on one canvas.
         side: Of a tile at most, brought up to a multiple of `multiple`.
         overlap: Of tiles, pixels.
         multiple: Sides of canvases are multiples of it.
-        fixed: Whether canvases always have this side; else small pictures get smaller ones.
+        fixed: Whether canvases are always squares of this side; else they are no larger than the picture needs.
         grid: Tiles begin at multiples of it.
     """
 
@@ -42,12 +43,15 @@ class View:
 
     def plan(self, size: tuple[int, int]) -> Plan:
         """Return the geometry for pictures of a size (H, W); with `fixed`, what a canvas cannot hold is tiled."""
-        how, wanted = self.how, max(size) if self.how == "pad" else max(map(self._needed, size))
+        how: Literal["tile", "pad"] = "tile" if self.fixed else self.how
         if self.fixed:
-            how, wanted = "tile", self.side
-        # No larger than the picture needs: what is added to fill a canvas costs as much as the picture.
-        side = -(-wanted // self.multiple) * self.multiple
-        return Fit(how, side, min(self.overlap, side - self.grid) if how == "tile" else 0, self.grid).plan(size)
+            wanted = self.side, self.side
+        else:
+            # What is added to fill a canvas costs as much as the picture.
+            wanted = size if how == "pad" else (self._needed(size[0]), self._needed(size[1]))
+        down, across = (-(-n // self.multiple) * self.multiple for n in wanted)
+        overlap = min(self.overlap, min(down, across) - self.grid) if how == "tile" else 0
+        return Fit(how, (down, across), overlap, self.grid).plan(size)
 
     def _needed(self, length: int) -> int:
         """Return the smallest side of as few tiles as cover a length, so that they overlap no more than they must."""
@@ -63,7 +67,7 @@ class Predictor:
     """A network that answers for pictures of any size; call it with a sample.
 
     Attributes:
-        forward: From arrays by name to logits by name: `image` (N, 3, S, S) float32 in [0, 1] and what it needs.
+        forward: From arrays by name to logits by name: `image` (N, 3, H, W) float32 in [0, 1] and what it needs.
         name: That its predictions bear.
         view: How it is shown a picture.
         needs: Names of what it takes beside the picture.
@@ -87,7 +91,8 @@ class Predictor:
     def __call__(self, sample: Sample) -> Prediction:
         """Return the map (sigmoid of the logit, so that 0.5 is the decision) and the score of a sample.
 
-        The score is the sigmoid of the greatest score of a canvas; of a network that gives none, the map's maximum.
+        The score is the sigmoid of the greatest score of a canvas; of a network that gives none, the map's maximum; of
+        one that gives no map, for it judges whole pictures, that of the mean score.
         """
         return self.frames((sample,))[0]
 
@@ -98,14 +103,17 @@ class Predictor:
         if len(frames) > 1 and not self.clips:
             return [self(frame) for frame in frames]
         plan = self.view.plan(frames[0].size)
-        scores: list[NDArray[np.float64]] = []
+        logits: list[NDArray[np.float64]] = []
         found: set[str] = set()
-        merged = plan.merge(self._maps(frames, plan, scores, found))
+        merged = plan.merge(self._maps(frames, plan, logits, found))
         answers = []
-        for number, (heat, *others) in enumerate(merged):
-            heatmap = np.clip(heat, 0, 1, out=heat)  # pictures may be large: no copies
-            score = float(max(s[number] for s in scores)) if scores else float(heatmap.max())
-            answer = Prediction(self.name, frames[number].size, score, heatmap)
+        for number, maps in enumerate(merged):
+            others, heat = list(maps), None
+            if "mask" in found:
+                heat = others.pop(0)
+                np.clip(heat, 0, 1, out=heat)  # pictures may be large: no copies
+            score = _score([one[number] for one in logits], heat)
+            answer = Prediction(self.name, frames[number].size, score, heat)
             if "confidence" in found:
                 sure = others.pop(0)
                 answer.confidence = np.clip(sure, 0, 1, out=sure)
@@ -115,11 +123,12 @@ class Predictor:
         return answers
 
     def _maps(
-        self, frames: Sequence[Sample], plan: Plan, scores: list[NDArray[np.float64]], found: set[str]
+        self, frames: Sequence[Sample], plan: Plan, logits: list[NDArray[np.float64]], found: set[str]
     ) -> Iterator[FloatArray]:
-        """Yield the maps (T, N, S, S) of each canvas; add to the scores, (T,) each, and to the names of what is found.
+        """Yield the maps (T, N, h, w) of each canvas; add to its scores, (T,) each, and to the names of what is found.
 
-        They are the heat and, where they are asked for and given, the confidence and the share of each of the classes.
+        They are the heat, where it is given, and where they are asked for, too, the confidence and the share of each of
+        the classes.
         """
         bias = math.log(self.threshold / (1 - self.threshold))
         each = [needs_of(frame, self.needs) for frame in frames]
@@ -138,14 +147,23 @@ class Predictor:
             # A picture has no axis of time, for most networks know none.
             outputs = self.forward({key: x[:, 0] for key, x in told.items()} if len(frames) == 1 else told)
             if "score" in outputs:
-                scores += list(special.expit(outputs["score"].astype(np.float64)).reshape(size))
-            mask = outputs["mask"].astype(np.float32)
-            maps = special.expit(mask - np.float32(bias)).reshape(*size, 1, *mask.shape[-2:])
-            found.update(name for name in ("confidence", "classes") if getattr(self, name) and name in outputs)
+                logits += list(outputs["score"].astype(np.float64).reshape(size))
+            found.update(name for name in _MAPS if getattr(self, name, True) and name in outputs)
+            maps = np.empty((*size, 0, *told["image"].shape[-2:]), np.float32)
+            if "mask" in found:
+                mask = outputs["mask"].astype(np.float32)
+                maps = special.expit(mask - np.float32(bias)).reshape(*size, 1, *mask.shape[-2:])
             if "confidence" in found:
-                sure = special.expit(outputs["confidence"].astype(np.float32)).reshape(maps.shape)
-                maps = np.concatenate([maps, sure], 2)
+                sure = special.expit(outputs["confidence"].astype(np.float32))
+                maps = np.concatenate([maps, sure.reshape(*size, 1, *sure.shape[-2:])], 2)
             if "classes" in found:
                 shares = special.softmax(outputs["classes"].astype(np.float32), axis=-3)
                 maps = np.concatenate([maps, shares.reshape(*size, *shares.shape[-3:])], 2)
             yield from maps
+
+
+def _score(logits: Sequence[float], heat: FloatArray | None) -> float:
+    if not logits:
+        return math.nan if heat is None else float(heat.max())
+    # What is forged anywhere is forged; what judges whole pictures says the same of each part, more or less surely.
+    return float(special.expit(np.mean(logits) if heat is None else max(logits)))

@@ -2,7 +2,7 @@
 
 Names of outputs, all logits: `mask` (B, 1, H, W) forged, at the picture's size; `score` (B,) forged somewhere;
 `confidence` (B, 1, H, W) that the mask is right; `classes` (B, C, H, W) who edited. A clip (B, T, 3, H, W) gives its
-outputs with T after B.
+outputs with T after B. A system that judges whole pictures gives a score and no mask.
 
 Names of a batch: `image` (B, 3, H, W) in [0, 1]; `mask` (B, 1, H, W), 0 or 1; `valid` (B, 1, H, W) bool, which pixels
 are the picture's; `label` (B,), 0 or 1; `classes` (B, H, W) int, 0 no editor, -1 not known; whatever else the network

@@ -71,6 +71,7 @@ class Command:
     engine: str = "local"
     timeout: float = 1800.0
     memory: int = 0
+    prepared: bool = False
 
     def run(self) -> int:
         """Scan, write, show; return the exit code.
@@ -156,7 +157,7 @@ class Command:
             yield Run(Desk(scanner, pictures), ledger, 1, not pictures)
             return
         args = (self._settings(), pictures)
-        with Crew(begin, args, self.workers, self.timeout, self.memory) as crew:
+        with Crew(begin, args, self.workers, self.timeout, self.memory, self.prepared) as crew:
             yield Run(lambda task: crew.submit(task).result(), ledger, self.workers, not pictures)
 
 
