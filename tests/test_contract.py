@@ -16,7 +16,7 @@ from tamperscope.media import open as open_media
 from tamperscope.types import Prediction, Sample
 
 DATA = Path(__file__).parent / "data"
-FAMILIES = {"jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network"}
+FAMILIES = {"jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling"}
 
 
 def _jpeg(rgb: np.ndarray, quality: int = 85, mode: str = "RGB") -> bytes:
@@ -78,9 +78,10 @@ def _check(prediction: Prediction, detector: Detector, sample: Sample) -> None:
         assert prediction.cause
         assert math.isnan(prediction.score)
         return
-    assert prediction.heatmap is not None
-    assert prediction.heatmap.shape == sample.size
-    assert prediction.heatmap.dtype == np.float32
+    assert (prediction.heatmap is not None) is detector.localizes
+    if prediction.heatmap is not None:
+        assert prediction.heatmap.shape == sample.size
+        assert prediction.heatmap.dtype == np.float32
     assert math.isfinite(prediction.score)
     for region in prediction.regions:
         assert region.box[2] <= sample.size[1]

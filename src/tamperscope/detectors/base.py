@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from tamperscope.types import Prediction, Sample
 
-Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network"]
+Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling"]
 Need = Literal["jpeg", "thumbnail"]
 
 
@@ -32,12 +32,14 @@ class Detector(ABC):
         family: The trace that it reads; correlated detectors share one and count once.
         needs: What the sample must carry beside pixels.
         min_side: Smallest side, in pixels, on which the statistic means anything.
+        localizes: Whether it shows where, in a map; else it judges the picture as a whole.
         guide: Shown beside its map.
     """
 
     family: ClassVar[Family]
     needs: ClassVar[frozenset[Need]] = frozenset()
     min_side: ClassVar[int] = 64
+    localizes: ClassVar[bool] = True
     guide: ClassVar[Guide]
 
     @property
