@@ -45,7 +45,7 @@ def measure(pictures: list[Path], workers: int, more: list[str]) -> dict[str, fl
             if not first and out.exists() and out.stat().st_size:
                 first = time.monotonic() - begun
             memory = max(memory, resident(process.pid))
-            time.sleep(0.1)
+            time.sleep(0.1 if first else 0.02)
         lasted = time.monotonic() - begun
         with contextlib.suppress(ChildProcessError):
             while True:

@@ -61,7 +61,7 @@ def restless(name: str) -> Network:
     return network.eval()
 
 
-LARGE = {"mmfusion", "cat_net", "pscc_net"}
+LARGE = {"mmfusion", "cat_net", "mesorch", "pscc_net", "sparse_vit", "trufor"}
 """Whose graphs of any size take half a minute and more."""
 
 

@@ -1,4 +1,4 @@
-"""U-Net, SegFormer, ConvNeXt: they learn a trace that no colour shows, and nothing else; settings do what they say."""
+"""U-Net, SegFormer, ConvNeXt, Swin: they learn a trace that no colour shows, and nothing else; settings do as they say."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ transformers = pytest.importorskip("transformers")
 from scipy import ndimage  # noqa: E402
 
 from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
-from tamperscope.networks import catalog, convnext  # noqa: E402
+from tamperscope.networks import catalog  # noqa: E402
 from tamperscope.networks.base import Network  # noqa: E402
 from tamperscope.nn.backbone_sizes import FAMILIES  # noqa: E402
+from tamperscope.nn.heads import Contexts  # noqa: E402
 from tamperscope.nn.plain import Factors, Score  # noqa: E402
 
 SIDE = 64
-NAMES = ("unet", "segformer", "convnext")
+NAMES = ("unet", "segformer", "convnext", "swin")
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -172,7 +173,7 @@ def test_the_score_knows_the_map_alone_and_where_does_not_count() -> None:
 
 def test_contexts_tell_every_place_of_the_whole_picture() -> None:
     torch.manual_seed(5)
-    layer = convnext.Contexts(8).eval()
+    layer = Contexts(8).eval()
     x = torch.randn(1, 8, 12, 12)
     other = x.clone()
     other[..., 0, 0] += 20

@@ -32,7 +32,7 @@ from tamperscope.types import Finding, FloatArray, Prediction, Sample
 SIDE = 128
 """Of a window, pixels; its quarters and eighths are whole frequencies."""
 _STEP = SIDE // 8
-_BAND = 1024  # rows of windows' pixels at once
+_BAND = 2 * SIDE  # rows of pixels at once
 _AROUND = 160  # frequencies that one is set against
 _TAIL, _BODY = (0.9, 1.0), (0.6, 0.7)  # of the Nyquist frequency
 

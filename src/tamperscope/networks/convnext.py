@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from tamperscope.errors import unknown_name
 from tamperscope.networks.base import About, Size
-from tamperscope.networks.plain import Plain
-from tamperscope.nn import backbones
-from tamperscope.nn.heads import Fpn, resized
+from tamperscope.networks.plain import Pyramidal
 
 ABOUT = About(
     title="ConvNeXt",
@@ -31,77 +22,20 @@ ABOUT = About(
 )
 
 
-class Convnext(Plain):
-    """ConvNeXt, a pyramid of its maps, and one logit a pixel at a fourth of the picture's resolution, enlarged.
-
-    It differs from the published network as `ABOUT.departures` tells.
+class Convnext(Pyramidal):
+    """ConvNeXt under a pyramid. It differs from the published network as `ABOUT.departures` tells.
 
     Args:
         backbone: Size of ConvNeXt: `tiny`, `t`, `s`, `b`, `l`.
-        width: Of the pyramid.
-        head: `fpn`, or `uper`, whose coarsest map also knows means of 1, 4, 9 and 36 parts of the picture.
-        stem: Maps that it sees, see `nn.stems.Stem`.
-        bce: Weight of the map's cross-entropy.
-        dice: Weight of the map's Dice loss.
-        score: Weight of the score's cross-entropy; None leaves the score out.
-        weights: Folder of weights of the backbone, see `nn.backbones.build`.
-        extra: How the first layer begins where such weights do not know a channel.
+        settings: Of `Pyramidal`.
 
     Raises:
         InvalidValueError: A setting is out of range, or the weights do not fit.
         UnknownNameError: A name is not known.
     """
 
-    def __init__(
-        self,
-        backbone: str = "s",
-        width: int = 256,
-        head: Literal["fpn", "uper"] = "fpn",
-        stem: Sequence[str] = ("rgb",),
-        bce: float = 1.0,
-        dice: float = 1.0,
-        score: float | None = 0.2,
-        weights: str | Path | None = None,
-        extra: backbones.Extra = "kaiming",
-    ) -> None:
-        super().__init__(stem, bce, dice, score)
-        if head not in ("fpn", "uper"):
-            raise unknown_name("head", head, ["fpn", "uper"])
-        self.backbone = backbones.build("convnext", backbone, self.stem.channels, weights, extra)
-        channels = self.backbone.channels
-        self.contexts = Contexts(channels[-1]) if head == "uper" else nn.Identity()
-        self.pyramid = Fpn(channels, width)
-        self.fuse = nn.Sequential(
-            nn.Conv2d(len(channels) * width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
-        self.last = nn.Conv2d(width, 1, 1)
-
-    def forward(self, image: Tensor, **needs: Any) -> dict[str, Tensor]:
-        """Return the logits `mask` (B, 1, H, W) and `score` (B,) of pictures (B, 3, H, W) in [0, 1]."""
-        maps = self.backbone(self.stem(image))
-        maps = self.pyramid([*maps[:-1], self.contexts(maps[-1])])
-        coarse = self.last(self.fuse(torch.cat([resized(x, maps[0].shape[-2:]) for x in maps], 1)))
-        return self.answered(coarse, image)
-
-
-class Contexts(nn.Module):
-    """Pyramid pooling (Zhao et al., 2017): a map beside its means over 1, 4, 9 and 36 parts, joined into one.
-
-    Args:
-        channels: In and out; each context has a fourth of them.
-        parts: Along each side.
-    """
-
-    def __init__(self, channels: int, parts: Sequence[int] = (1, 2, 3, 6)) -> None:
-        super().__init__()
-        self.parts = tuple(parts)
-        self.contexts = nn.ModuleList(nn.Conv2d(channels, channels // 4, 1) for _ in parts)
-        self.join = nn.Conv2d(channels + channels // 4 * len(self.parts), channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, channels, h, w)."""
-        pooled = [layer(F.adaptive_avg_pool2d(x, n)).relu() for n, layer in zip(self.parts, self.contexts, strict=True)]
-        return self.join(torch.cat([x, *(resized(context, x.shape[-2:]) for context in pooled)], 1))
+    def __init__(self, backbone: str = "s", **settings: Any) -> None:
+        super().__init__("convnext", backbone, **settings)
 
 
 def build(size: Size = "tiny", **settings: Any) -> Convnext:

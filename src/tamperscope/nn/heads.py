@@ -229,3 +229,23 @@ class _QueryLayer(nn.Module):
         turn = rotary(places, self.own.size, theta=10.0)
         queries = self.norms[1](queries + self.own(queries, turn=turn))
         return self.norms[2](queries + self.feed(queries))
+
+
+class Contexts(nn.Module):
+    """Pyramid pooling (Zhao et al., 2017): a map beside its means over 1, 4, 9 and 36 parts, joined into one.
+
+    Args:
+        channels: In and out; each context has a fourth of them.
+        parts: Along each side.
+    """
+
+    def __init__(self, channels: int, parts: Sequence[int] = (1, 2, 3, 6)) -> None:
+        super().__init__()
+        self.parts = tuple(parts)
+        self.contexts = nn.ModuleList(nn.Conv2d(channels, channels // 4, 1) for _ in parts)
+        self.join = nn.Conv2d(channels + channels // 4 * len(self.parts), channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels, h, w)."""
+        pooled = [layer(F.adaptive_avg_pool2d(x, n)).relu() for n, layer in zip(self.parts, self.contexts, strict=True)]
+        return self.join(torch.cat([x, *(resized(context, x.shape[-2:]) for context in pooled)], 1))
