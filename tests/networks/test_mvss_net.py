@@ -18,6 +18,7 @@ from tamperscope.networks import mvss_net  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.mvss_net import EdgeStream, MvssNet, SobelGate, grey, highest, outlines  # noqa: E402
 from tamperscope.nn import backbones, losses  # noqa: E402
+from tamperscope.nn.dilation import dilated  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import noise_worlds  # noqa: E402
@@ -74,7 +75,7 @@ def test_dilated_stages_keep_size_and_weights() -> None:
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         coarse = plain(image)
-        fine = mvss_net.dilated(plain, ((1, 1), (2, 4)))(image)
+        fine = dilated(plain, ((1, 1), (2, 4)))(image)
     assert all(torch.equal(value, weights[key]) for key, value in plain.state_dict().items())
     assert [tuple(x.shape[2:]) for x in coarse] == [(16, 24), (8, 12), (4, 6), (2, 3)]
     assert [tuple(x.shape[2:]) for x in fine] == [(16, 24), (8, 12), (8, 12), (8, 12)]

@@ -1,4 +1,4 @@
-"""U-Net, SegFormer, ConvNeXt, Swin: they learn a trace that no colour shows, and nothing else; settings do as they say."""
+"""U-Net, SegFormer, ConvNeXt, Swin: they learn a trace that no colour shows, and nothing else; settings tell."""
 
 from __future__ import annotations
 

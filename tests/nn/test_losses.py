@@ -166,3 +166,16 @@ def test_info_nce_by_hand_and_without_pairs() -> None:
 
 def test_the_ramp_has_its_published_values() -> None:
     assert [losses.ramp(x) for x in (0, 0.5, 1)] == pytest.approx([0.0067, 0.287, 1], abs=5e-4)
+
+
+def test_each_picture_counts_alike_in_the_loss_and_padding_does_not() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(3, 1, 8, 8, generator=generator)
+    truth = (torch.rand(3, 1, 8, 8, generator=generator) > 0.5).float()
+    valid = torch.ones(3, 1, 8, 8, dtype=torch.bool)
+    valid[0, ..., 2:], valid[2] = False, False
+    one, two = losses.bce(logits[:1, ..., :2], truth[:1, ..., :2]), losses.bce(logits[1:2], truth[1:2])
+    found = losses.map_bce({"mask": logits}, {"mask": truth, "valid": valid})
+    torch.testing.assert_close(found, (one + two) / 2)
+    torch.testing.assert_close(losses.map_bce({"mask": logits}, {"mask": truth}), losses.bce(logits, truth))
+    assert losses.map_bce({"mask": logits}, {"mask": truth, "valid": valid & False}) == 0

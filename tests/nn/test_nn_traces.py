@@ -16,8 +16,8 @@ from safetensors.torch import save_file  # noqa: E402
 
 from tamperscope.errors import InputError, InvalidValueError  # noqa: E402
 from tamperscope.media.recompress import recompress  # noqa: E402
-from tamperscope.nn import filters, losses  # noqa: E402
-from tamperscope.nn.traces import GAIN, WIDTHS, Operations, Traces, map_bce  # noqa: E402
+from tamperscope.nn import filters  # noqa: E402
+from tamperscope.nn.traces import GAIN, WIDTHS, Operations, Traces  # noqa: E402
 
 
 def small(widths: Sequence[int] = (8, 8, 12)) -> Traces:
@@ -138,19 +138,6 @@ def test_operations_that_are_not_known_do_not_count() -> None:
     known = F.cross_entropy(logits[:2], torch.tensor([2, 0]))
     torch.testing.assert_close(net.loss(logits, torch.tensor([2, 0, -1])), known)
     assert net.loss(logits, torch.tensor([-1, -1, -1])) == 0
-
-
-def test_each_picture_counts_alike_in_the_loss_and_padding_does_not() -> None:
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(3, 1, 8, 8, generator=generator)
-    truth = (torch.rand(3, 1, 8, 8, generator=generator) > 0.5).float()
-    valid = torch.ones(3, 1, 8, 8, dtype=torch.bool)
-    valid[0, ..., 2:], valid[2] = False, False
-    one, two = losses.bce(logits[:1, ..., :2], truth[:1, ..., :2]), losses.bce(logits[1:2], truth[1:2])
-    found = map_bce({"mask": logits}, {"mask": truth, "valid": valid})
-    torch.testing.assert_close(found, (one + two) / 2)
-    torch.testing.assert_close(map_bce({"mask": logits}, {"mask": truth}), losses.bce(logits, truth))
-    assert map_bce({"mask": logits}, {"mask": truth, "valid": valid & False}) == 0
 
 
 # Operations: four kinds of five strengths; of each kind two strengths are only asked about.

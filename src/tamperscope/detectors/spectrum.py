@@ -168,7 +168,7 @@ def _kind(place: tuple[int, int]) -> str:
     return "down" if place[1] == 0 else "across" if place[0] == 0 else "both"
 
 
-def _near_eighths(frequency: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _near_eighths(frequency: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return (SIDE, SIDE): what lies beside a multiple of an eighth, where a window spreads its power."""
     close = np.abs((frequency + _STEP / 2) % _STEP - _STEP / 2) <= 2
-    return close[:, None] & close[None]
+    return np.asarray(close[:, None] & close[None], np.bool_)

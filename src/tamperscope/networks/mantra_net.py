@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.networks.base import About, Network, Size
-from tamperscope.nn import traces
+from tamperscope.nn import losses, traces
 
 ABOUT = About(
     title="ManTra-Net",
@@ -165,7 +165,7 @@ class MantraNet(Network):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `mask`: the cross-entropy of logits, picture by picture."""
-        return {"mask": traces.map_bce(outputs, batch)}
+        return {"mask": losses.map_bce(outputs, batch)}
 
 
 def build(size: Size = "tiny", **settings: Any) -> MantraNet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.networks.base import About, Network, Size
-from tamperscope.nn import backbones, filters, fusion, heads, losses, mixers, pooling, residuals
+from tamperscope.nn import backbones, extractors, filters, fusion, heads, losses, mixers, pooling
 
 ABOUT = About(
     title="MMFusion",
@@ -35,65 +34,6 @@ PHASES = ("both", "anomaly", "confidence")
 CLASS_WEIGHTS = (0.5, 2.5)
 CROSS_ENTROPY, DICE, DETECTION = 0.3, 0.7, 0.5
 DROPOUT = 0.33
-
-
-class _Frozen(nn.Module):
-    """A network that neither learns nor leaves eval mode; its one map is given three times."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
-        self.train(False)
-
-    def train(self, mode: bool = True) -> _Frozen:
-        """Stay in eval mode."""
-        super().train(False)
-        return self
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return (B, 3, H, W)."""
-        return self.inner(image).expand(-1, 3, -1, -1)
-
-
-class Branches(nn.Module):
-    """A picture and maps beside it through four stages; after each they rectify each other (FRM) and are joined (FFM).
-
-    Args:
-        make: Returns a backbone of stages.
-        maps: Number of maps beside the picture.
-        shared: Whether they go through the picture's own backbone; else they have one.
-    """
-
-    def __init__(self, make: Callable[[], backbones.Stages], maps: int, shared: bool) -> None:
-        super().__init__()
-        self.own = make()
-        self.other = None if shared else make()
-        self.channels, count = self.own.channels, self.own.body.config.num_attention_heads
-        self.rectify = nn.ModuleList(nn.ModuleList(fusion.Rectify(c) for c in self.channels) for _ in range(maps))
-        self.join = nn.ModuleList(
-            nn.ModuleList(fusion.Join(c, h) for c, h in zip(self.channels, count, strict=True)) for _ in range(maps)
-        )
-
-    def forward(self, picture: Tensor, beside: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Return of every stage what was joined with each map, (B, C, h, w).
-
-        Args:
-            picture: (B, 3, H, W), sides multiples of 32.
-            beside: As many such as `maps`.
-        """
-        own, other = self.own.stages(), (self.other or self.own).stages()
-        found = []
-        for place, (stage, beside_stage) in enumerate(zip(own, other, strict=True)):
-            picture, beside = stage(picture), [beside_stage(x) for x in beside]
-            pairs = [layer(picture, x) for layer, x in zip(self._of(self.rectify, place), beside, strict=True)]
-            found.append([layer(*pair) for layer, pair in zip(self._of(self.join, place), pairs, strict=True)])
-            picture, beside = torch.stack([pair[0] for pair in pairs]).mean(0), [pair[1] for pair in pairs]
-        return found
-
-    @staticmethod
-    def _of(layers: nn.ModuleList, place: int) -> list[nn.Module]:
-        """Return the layers of one stage, one a map."""
-        return [cast(nn.ModuleList, several)[place] for several in layers]
 
 
 class Weighing(nn.Module):
@@ -130,7 +70,7 @@ class MMFusion(Network):
         mode: `early` or `late`.
         phase: `anomaly` learns where; `confidence` how sure and whether, with the rest frozen; `both` at once.
         weighed: Whether late fusion weighs the filters anew for every picture before the heads.
-        extractor: Returns a network that makes one map of a picture in [0, 1]; it is frozen.
+        extractor: Makes three like maps of a picture in [0, 1]; it is frozen.
     """
 
     needs = ("valid",)
@@ -146,20 +86,20 @@ class MMFusion(Network):
         mode: str,
         phase: str,
         weighed: bool,
-        extractor: Callable[[], nn.Module],
+        extractor: extractors.Frozen,
     ) -> None:
         super().__init__()
         known: dict[str, Callable[[], nn.Module]] = {
             "srm": filters.Srm,
             "bayar": filters.Bayar,
-            "residual": lambda: _Frozen(extractor()),
+            "residual": lambda: extractor,
         }
         self.filters = nn.ModuleDict({name: known[name]() for name in FILTERS if name in used})
         count, early = len(self.filters), mode == "early"
         self.early = nn.ModuleList(mixers.EarlyConv(3, 3, widths) for _ in range(count if early else 0))
         self.mixer = mixers.EarlyConv(3 * count, 3, widths) if early else None
         self.drop = nn.Dropout(DROPOUT)
-        self.branches = Branches(make, 1 if early else count, shared=not early)
+        self.branches = fusion.Crossed(make, 1 if early else count, shared=not early)
         self.weigh = nn.ModuleList(Weighing(c, count) for c in self.branches.channels if weighed)
         channels = [c * (1 if early else count) for c in self.branches.channels]
         self.head = heads.AllMlp(channels, width, 2)
@@ -289,13 +229,5 @@ def build(
         fusion,
         phase,
         decoder == "weighed",
-        residuals.shipped if extractor is None else partial(_extractor, Path(extractor)),
+        extractors.extractor(extractor),
     )
-
-
-def _extractor(path: Path) -> nn.Module:
-    try:
-        weights, card = path.read_bytes(), path.with_suffix(".json").read_bytes()
-    except OSError as error:
-        raise InvalidValueError(f"extractor: expected '{path}' and a card beside it, found no such files") from error
-    return residuals.Residuals.from_bytes(weights, card)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.networks.base import About, Network, Size
-from tamperscope.nn import traces
+from tamperscope.nn import losses, traces
 from tamperscope.nn.heads import LayerNorm2d
 
 STEPS = tuple(product((-1, 0, 1), repeat=2))
@@ -164,7 +164,7 @@ class Span(Network):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `mask`: the cross-entropy of logits, picture by picture."""
-        return {"mask": traces.map_bce(outputs, batch)}
+        return {"mask": losses.map_bce(outputs, batch)}
 
 
 def _check(channels: int, dilations: Sequence[int], convolutions: int) -> None:

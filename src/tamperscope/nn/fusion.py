@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+
+from tamperscope.nn import backbones
 
 
 class Rectify(nn.Module):
@@ -102,3 +107,44 @@ class Join(nn.Module):
         ]
         both = torch.cat(joined, 2).transpose(1, 2).unflatten(2, size)
         return self.norm(self.residual(both) + self.mix(both))
+
+
+class Crossed(nn.Module):
+    """A picture and maps beside it through four stages; after each they rectify each other (FRM) and are joined (FFM).
+
+    Args:
+        make: Returns a backbone of stages.
+        maps: Number of maps beside the picture.
+        shared: Whether they go through the picture's own backbone; else they have one.
+    """
+
+    def __init__(self, make: Callable[[], backbones.Stages], maps: int, shared: bool) -> None:
+        super().__init__()
+        self.own = make()
+        self.other = None if shared else make()
+        self.channels, count = self.own.channels, self.own.body.config.num_attention_heads
+        self.rectify = nn.ModuleList(nn.ModuleList(Rectify(c) for c in self.channels) for _ in range(maps))
+        self.join = nn.ModuleList(
+            nn.ModuleList(Join(c, h) for c, h in zip(self.channels, count, strict=True)) for _ in range(maps)
+        )
+
+    def forward(self, picture: Tensor, beside: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Return of every stage what was joined with each map, (B, C, h, w).
+
+        Args:
+            picture: (B, 3, H, W), sides multiples of 32.
+            beside: As many such as `maps`.
+        """
+        own, other = self.own.stages(), (self.other or self.own).stages()
+        found = []
+        for place, (stage, beside_stage) in enumerate(zip(own, other, strict=True)):
+            picture, beside = stage(picture), [beside_stage(x) for x in beside]
+            pairs = [layer(picture, x) for layer, x in zip(self._of(self.rectify, place), beside, strict=True)]
+            found.append([layer(*pair) for layer, pair in zip(self._of(self.join, place), pairs, strict=True)])
+            picture, beside = torch.stack([pair[0] for pair in pairs]).mean(0), [pair[1] for pair in pairs]
+        return found
+
+    @staticmethod
+    def _of(layers: nn.ModuleList, place: int) -> list[nn.Module]:
+        """Return the layers of one stage, one a map."""
+        return [cast(nn.ModuleList, several)[place] for several in layers]

@@ -6,6 +6,7 @@ Shapes: logits and truth (B, 1, H, W), `valid` (B, 1, H, W) bool or None for all
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -171,6 +172,15 @@ def info_nce(features: Tensor, groups: Tensor, temperature: float = 0.07) -> Ten
 def ramp(progress: float) -> float:
     """Return WSCL's weight of what early training cannot know: exp(-5 (1 - progress)^2), progress in [0, 1]."""
     return math.exp(-5 * (1 - min(max(progress, 0.0), 1.0)) ** 2)
+
+
+def map_bce(outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the cross-entropy of `mask`, logits, over each picture's valid pixels, then the mean of the pictures."""
+    mask, truth, valid = outputs["mask"], batch["mask"], batch.get("valid")
+    if valid is None:
+        return bce(mask, truth)
+    counts = valid.sum((1, 2, 3), keepdim=True)
+    return bce(mask, truth, valid, valid.sum() / (counts.clamp(min=1) * (counts > 0).sum().clamp(min=1)))
 
 
 def _dilated(mask: Tensor, reach: int) -> Tensor:

@@ -6,7 +6,7 @@ it only asks whether traces of one picture are alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tamperscope.errors import InputError, InvalidValueError
-from tamperscope.nn import losses
 from tamperscope.nn.filters import Bayar, Srm
 from tamperscope.nn.restoring import restore
 
@@ -144,12 +143,3 @@ class Operations(nn.Module):
         known = operations >= 0
         loss = F.cross_entropy(logits.float(), operations.clamp(min=0).long(), reduction="none")
         return (loss * known).sum() / known.sum().clamp(min=1)
-
-
-def map_bce(outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-    """Return the cross-entropy of `mask`, logits, over each picture's valid pixels, then the mean of the pictures."""
-    mask, truth, valid = outputs["mask"], batch["mask"], batch.get("valid")
-    if valid is None:
-        return losses.bce(mask, truth)
-    counts = valid.sum((1, 2, 3), keepdim=True)
-    return losses.bce(mask, truth, valid, valid.sum() / (counts.clamp(min=1) * (counts > 0).sum().clamp(min=1)))
