@@ -15,7 +15,6 @@ from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import backbones, losses
 from tamperscope.nn.dilation import dilated
 from tamperscope.nn.heads import Aspp, resized
-from tamperscope.nn.losses import map_bce
 from tamperscope.nn.plain import double
 from tamperscope.nn.stems import Stem
 
@@ -128,7 +127,7 @@ class NclIml(Network):
         branches = {side: outputs[f"branch_{side}"] for side in self.branches}
         size = next(iter(branches.values())).shape[-2:]
         classes = patches(batch["mask"], size, batch.get("valid"), self.limits)
-        terms = {"mask": map_bce(outputs, batch)}
+        terms = {"mask": losses.map_bce(outputs, batch)}
         each = [contrasted(x, classes, SIDES[side], self.temperature, self.most) for side, x in branches.items()]
         terms["contrast"] = self.weights["contrast"] * torch.stack(each).mean()
         if len(branches) == 2:
