@@ -161,7 +161,17 @@ def test_an_error_of_a_foreign_type_becomes_a_decode_error(fake: Callable[[str],
 
 def test_a_process_that_does_not_start_says_why() -> None:
     with pytest.raises(TamperscopeError, match=r"did not start.*no such luck"):
-        Decoder(2**30, [sys.executable, "-c", "raise RuntimeError('no such luck')"])
+        ask(Decoder(2**30, [sys.executable, "-c", "raise RuntimeError('no such luck')"]))
+
+
+def test_a_process_that_was_started_before_is_the_one_that_answers(jpeg: bytes) -> None:
+    isolate.shutdown()
+    isolate.start(Limits())
+    started = isolate.pid()
+    isolate.start(Limits())
+    media.open(jpeg)
+    assert started is not None
+    assert isolate.pid() == started
 
 
 def test_one_warm_process_serves_many_files_and_is_replaced(jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from tamperscope.cli import bench, data, forge, report, serve, train
-from tamperscope.cli.common import fail
+from tamperscope.cli.common import fail, uncollected
+from tamperscope.media.limits import Limits
 
 app = typer.Typer(
     help="Tell whether a picture was altered, where, how, and on what evidence.",
@@ -22,6 +23,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 app.add_typer(report.app, name="report")
 
+PREPARED = ("tamperscope.scanning.many", "tamperscope.signal.grid_votes", "tamperscope.signal.grid_lines")
+"""Modules that every worker of a scan needs."""
 EXIT_CODES = "Exit: 0 no evidence, 1 error, 2 inconclusive, 3 suspicious or stronger; of many files the worst."
 
 
@@ -49,20 +52,20 @@ def scan(
     memory: Annotated[float, typer.Option(help="GiB that a worker may take, 0 for no limit (Linux).")] = 0.0,
 ) -> None:
     """Scan pictures and videos: an honest verdict, a map or a timeline, reasons, a report."""
-    from tamperscope import workers as crew
     from tamperscope.errors import TamperscopeError
 
-    # Before this process imports the same.
-    prepared = workers > 1 and engine == "local" and crew.prepare(("tamperscope.scanning.many", "numba"))
-    from tamperscope.scanning import Command
-
     try:
+        limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+        prepared = _prepare(workers, engine, limits)
+        with uncollected():
+            from tamperscope.scanning import Command
+
         command = Command(
             paths=paths,
             recursive=recursive,
             detectors=[d.strip() for d in detectors.split(",") if d.strip()],
             quick=quick,
-            max_pixels=max_pixels,
+            limits=limits,
             html=html,
             pdf=pdf,
             json=json,
@@ -81,6 +84,18 @@ def scan(
     except (TamperscopeError, OSError) as error:
         fail(error)
     raise typer.Exit(code)
+
+
+def _prepare(workers: int, engine: str, limits: Limits) -> bool:
+    """Start the processes of a scan before this one imports the same; return whether the workers are prepared."""
+    if workers == 1:
+        from tamperscope.media import isolate
+
+        isolate.start(limits)
+        return False
+    from tamperscope import workers as crew
+
+    return engine == "local" and crew.prepare(PREPARED)
 
 
 @app.command()

@@ -35,21 +35,18 @@ _BOOT = (
 
 
 class Decoder:
-    """One decoder process.
+    """One decoder process; whether it started shows with the first request, so that nobody waits for it before.
 
     Args:
         memory: Bytes of address space that it may use.
         command: What to start instead, for tests.
-
-    Raises:
-        TamperscopeError: The process does not start.
     """
 
     def __init__(self, memory: int, command: Sequence[str] | None = None) -> None:
         self.memory = memory
         self.served = 0
         self._command = list(command or _command(memory))
-        self._expired = False
+        self._expired = self._greeted = False
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -65,7 +62,6 @@ class Decoder:
         self._stdout: BinaryIO = self._process.stdout  # type: ignore[assignment]
         for pipe in (self._stdin, self._stdout):
             _widen(pipe)
-        self._greet()
 
     @property
     def pid(self) -> int:
@@ -77,6 +73,7 @@ class Decoder:
         return self._process.poll() is None
 
     def _greet(self) -> None:
+        self._greeted = True
         with self._deadline(START_SECONDS):
             try:
                 ready = receive(self._stdout)
@@ -117,7 +114,10 @@ class Decoder:
         Raises:
             BudgetError: The process took too long.
             DecodeError: The process died.
+            TamperscopeError: The process did not start.
         """
+        if not self._greeted:
+            self._greet()
         reply = Reply(limits)
         self.served += 1
         with self._deadline(limits.max_seconds):
@@ -230,6 +230,22 @@ _lock = threading.Lock()
 _decoder: Decoder | None = None
 
 
+def start(limits: Limits) -> None:
+    """Start the warm process, if none runs, without waiting: it imports beside what is done before the first file."""
+    with _lock:
+        _warm(limits)
+
+
+def _warm(limits: Limits) -> Decoder:
+    global _decoder
+    if _decoder is not None and not _usable(_decoder, limits):
+        _decoder.close()
+        _decoder = None
+    if _decoder is None:
+        _decoder = Decoder(limits.max_memory_bytes)
+    return _decoder
+
+
 def ask(message: Mapping[str, Any], size: int, chunks: Iterable[bytes | memoryview], limits: Limits) -> Reply:
     """Return the warm process's answer to one request; see `Decoder.ask`.
 
@@ -238,19 +254,14 @@ def ask(message: Mapping[str, Any], size: int, chunks: Iterable[bytes | memoryvi
     """
     global _decoder
     with _lock:
-        if _decoder is not None and not _usable(_decoder, limits):
-            _decoder.close()
-            _decoder = None
-        if _decoder is None:
-            _decoder = Decoder(limits.max_memory_bytes)
-        clean = False
+        decoder, clean = _warm(limits), False
         try:
-            reply = _decoder.ask(message, size, chunks, limits)
+            reply = decoder.ask(message, size, chunks, limits)
             clean = not reply.lost
         finally:
             if not clean:
                 # A half-read answer must not be taken for the next file's.
-                _decoder.kill()
+                decoder.kill()
                 _decoder = None
     if reply.error is not None:
         raise reply.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Command:
         recursive: Go into subfolders.
         detectors: Names; all when empty.
         quick: Only the fast ones.
-        max_pixels: Largest picture to open, or None for the default.
+        limits: What one file may ask for.
         html: File for one picture, folder for many.
         pdf: File for one picture, folder for many.
         json: File, or `-` for standard output; one picture only.
@@ -58,7 +58,7 @@ class Command:
     recursive: bool = False
     detectors: Sequence[str] = ()
     quick: bool = False
-    max_pixels: int | None = None
+    limits: Limits = field(default_factory=Limits)
     html: Path | None = None
     pdf: Path | None = None
     json: str = ""
@@ -105,7 +105,7 @@ class Command:
         return {
             "names": tuple(self.detectors),
             "quick": self.quick,
-            "limits": Limits() if self.max_pixels is None else Limits(max_pixels=self.max_pixels),
+            "limits": self.limits,
             "network": self.network,
             "models": tuple(self.models),
             "frames": self.frames,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tamperscope.errors import TamperscopeError
-from tamperscope.media import Limits
+from tamperscope.media import Limits, isolate
 from tamperscope.report.fields import json_ready
 from tamperscope.report.files import plain_name
 from tamperscope.report.schema import ErrorReport, Report, Row
@@ -210,4 +210,6 @@ def begin(settings: Mapping[str, Any], pictures: Pictures) -> Desk:
         settings: Arguments of `Scanner`.
         pictures: What is written of each report.
     """
-    return Desk(Scanner(**settings), pictures)
+    scanner = Scanner(**settings)
+    isolate.start(scanner.limits)
+    return Desk(scanner, pictures)

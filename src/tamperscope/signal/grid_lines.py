@@ -7,9 +7,10 @@ values are integers, so that results are the same on every machine.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
+from tamperscope.signal.grid_votes import READ_PLANE
 from tamperscope.types import UInt8Array
 
 _TILE = 256  # columns worked on at a time: 33 rows of them stay in the first-level cache
@@ -110,7 +111,7 @@ def _lag_median(plane, period):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(types.Array(types.int16, 2, "C")(READ_PLANE), cache=True, nogil=True)
 def grid_lines(luma: UInt8Array) -> NDArray[np.int16]:
     """Return the strength of lines that recur every 8 rows, (H, W) int16; call it on luma.T for columns.
 

@@ -12,7 +12,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
 from tamperscope.types import UInt8Array
@@ -24,9 +24,12 @@ _ZERO = 0.5 - MARGIN
 _C1, _C2, _C3, _C4, _C5, _C6, _C7 = (0.5 * math.cos(k * math.pi / 16) for k in range(1, 8))
 _TILE = 256  # columns worked on at a time: 8 rows of doubles stay in the first-level cache
 _LANE = _TILE + 8
+PLANE, READ_PLANE = (types.Array(types.uint8, 2, "C", readonly=r) for r in (False, True))
+"""Of kernels that state what they take: these are loaded with the module, so that workers forked later need not."""
+_READ_PICTURE = types.Array(types.uint8, 3, "C", readonly=True)
 
 
-@njit(cache=True, nogil=True)
+@njit(PLANE(_READ_PICTURE), cache=True, nogil=True)
 def luma8(rgb: UInt8Array) -> UInt8Array:
     """Return the BT.601 luma of (H, W, 3) pixels rounded half up to (H, W) uint8, in exact integers."""
     height, width = rgb.shape[:2]
@@ -159,7 +162,7 @@ def _merge(left, right, out):  # type: ignore[no-untyped-def]
         out[x] = max(a, b) | tie
 
 
-@njit(cache=True, nogil=True)
+@njit(PLANE(READ_PLANE), cache=True, nogil=True)
 def vote_map(plane: UInt8Array) -> UInt8Array:
     """Return for every pixel the grid origin, x % 8 + 8 * (y % 8), that it votes for, else NO_VOTE.
 
