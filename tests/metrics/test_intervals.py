@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.metrics import intervals, ranking
@@ -82,3 +84,15 @@ def test_unequal_lengths_are_refused() -> None:
         intervals.paired([1.0], [1.0, 2.0])
     with pytest.raises(InvalidValueError, match="one group a sample"):
         intervals.bootstrap([1.0, 2.0], groups=["a"])
+
+
+@given(st.integers(1, 400), st.data())
+def test_the_interval_of_a_share_is_where_the_share_is_no_surprise(total: int, data: st.DataObject) -> None:
+    """Wilson's ends solve |found - p| = z sqrt(p (1 - p) / n)."""
+    count = data.draw(st.integers(0, total))
+    found = intervals.share(count, total)
+    assert found.low <= found.value <= found.high
+    for end in (found.low, found.high):
+        if 1e-6 < end < 1 - 1e-6:
+            assert abs(found.value - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / total), rel=1e-4)
+    assert math.isnan(intervals.share(0, 0).value)

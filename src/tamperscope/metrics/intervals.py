@@ -1,4 +1,4 @@
-"""Bootstrap intervals by picture or by group, and paired differences between two detectors."""
+"""Intervals of means by picture or by group, of shares, and of paired differences between two detectors."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ class Interval:
 def mean(rows: NDArray[np.float64]) -> float:
     """Return the mean."""
     return float(rows.mean())
+
+
+def share(count: int, total: int) -> Interval:
+    """Return the share of `count` in `total` with its 95 % interval.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (158), 1927.
+    """
+    if total == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    z = 1.959964
+    found, scale = count / total, 1 + z * z / total
+    centre = (found + z * z / (2 * total)) / scale
+    half = z / scale * math.sqrt(found * (1 - found) / total + z * z / (4 * total * total))
+    # At 0 and 1 an end is the share itself, but for rounding.
+    return Interval(found, min(found, max(0.0, centre - half)), max(found, min(1.0, centre + half)), total)
 
 
 def bootstrap(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from tamperscope.metrics import intervals
 from tamperscope.types import Prediction
 from tamperscope.verdict.card import CalibrationCard, Curve, Level, Threshold
 from tamperscope.verdict.fusion import family_evidence
@@ -205,8 +206,6 @@ def threshold(llr: Values, strata: Sequence[str], rate: float) -> float:
 
 def as_threshold(llr: float, alarms: int, total: int) -> Threshold:
     """Return a threshold with its measured false-alarm rate and Wilson's 95 % interval."""
-    share, z = alarms / total, 1.959964
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Threshold(llr=round(llr, 4), false_alarm_rate=round(share, 5), low=round(low, 5), high=round(high, 5))
+    found = intervals.share(alarms, total)
+    low, high = round(found.low, 5), round(found.high, 5)
+    return Threshold(llr=round(llr, 4), false_alarm_rate=round(found.value, 5), low=low, high=high)
