@@ -231,8 +231,7 @@ def fit_card(rows: list[dict[str, Any]], gate: dict[str, tuple[bool, str]], kept
         draft = fit.fit_curve(observed, name, family, *gate[name], [0.0, 0.0])
         curves[name] = draft.model_copy(update={"heat_llr": tuple(np.round(_heat(rows, name, draft), 4).tolist())})
         if name in ONE_SIDED:
-            floored = {k: tuple(max(0.0, v) for v in getattr(draft, k)) for k in ("llr", "low", "high")}
-            curves[name] = curves[name].model_copy(update=floored)
+            curves[name] = curves[name].one_sided()
     blank = Threshold(llr=0.0, false_alarm_rate=0.0, low=0.0, high=1.0)
     card = CalibrationCard(
         population="",

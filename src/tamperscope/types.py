@@ -75,6 +75,8 @@ class Sample:
         meta: Anything else: domain, split, group, ops, orientation …
         classes: (H, W) int16, the number of the editor that made each pixel last, from 1; 0 = none, -1 = not known
             which. None where nobody asked.
+        change: (H, W) uint8, by how many grey levels each pixel differs from the authentic original. None where nobody
+            asked.
     """
 
     rgb: UInt8Array
@@ -85,6 +87,7 @@ class Sample:
     thumbnail: UInt8Array | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     classes: ClassArray | None = None
+    change: UInt8Array | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -106,6 +109,9 @@ class Sample:
         if self.classes is not None and (self.classes.dtype != np.int16 or self.classes.shape != rgb.shape[:2]):
             found = f"{self.classes.dtype} {self.classes.shape}"
             raise InvalidValueError(f"Sample.classes: expected int16 {rgb.shape[:2]}, found {found}")
+        if self.change is not None and (self.change.dtype != np.uint8 or self.change.shape != rgb.shape[:2]):
+            found = f"{self.change.dtype} {self.change.shape}"
+            raise InvalidValueError(f"Sample.change: expected uint8 {rgb.shape[:2]}, found {found}")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ SHIPPED = (
     "cat",
     "dev",
     "doctamper",
+    "domains",
     "ff_cross",
     "genimage",
     "iff",

@@ -36,5 +36,5 @@ def test_weighs_as_a_scan_does(answers: dict[str, Prediction], name: str, networ
 def test_the_network_changes_the_whole_scan_alone() -> None:
     assert subjects.fingerprint(CLASSICAL) != subjects.fingerprint(FUSED)
     # What judges a whole picture is shown, and not calibrated yet.
-    assert {CLASSICAL, FUSED, *registry.names()} - {"spectrum"} <= subjects.calibrated()
+    assert {CLASSICAL, FUSED, *registry.names()} - {"generated", "spectrum", "text"} <= subjects.calibrated()
     assert subjects.probability(CLASSICAL, 0.0) == subjects.probability(FUSED, 0.0) == 0.5

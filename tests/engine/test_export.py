@@ -61,17 +61,18 @@ def restless(name: str) -> Network:
     return network.eval()
 
 
-LARGE = {"mmfusion", "cat_net", "mesorch", "pscc_net", "sparse_vit", "trufor"}
-"""Whose graphs of any size take half a minute and more."""
+OFTEN = ("aide", "braid", "diffseg", "dtd", "hida_net", "iml_vit", "npr", "relayformer", "tsom", "unet")
+"""One of every kind of needs and outputs; to write the graphs of all takes minutes."""
 
 
 def ways() -> Iterator[Any]:
     """Every system with canvases of one size, and those that can with any."""
     for name in catalog.names():
         free = catalog.build(name).any_size
-        yield pytest.param(name, True, marks=[pytest.mark.slow] if free and name not in LARGE else [])
+        seldom = [] if name in OFTEN else [pytest.mark.slow]
+        yield pytest.param(name, True, marks=[pytest.mark.slow] if free else seldom)
         if free:
-            yield pytest.param(name, False, marks=[pytest.mark.slow] if name in LARGE else [])
+            yield pytest.param(name, False, marks=seldom)
 
 
 @pytest.mark.parametrize(("name", "fixed"), list(ways()))

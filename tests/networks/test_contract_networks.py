@@ -41,6 +41,7 @@ def batch(net: Network, size: tuple[int, int] = (64, 64), forged: str = "part", 
     more = {
         "qtables": torch.randint(1, 40, (count, 2, 8, 8), generator=generator).float(),
         "mosaic": torch.rand(count, 3, PIECES * PIECE, PIECES * PIECE, generator=generator),
+        "sequence": label[:, None] * torch.tensor([3, 1, 5, 0, 0]),
     }
     return {"image": image, "mask": mask, "valid": valid, "label": label, "classes": mask[:, 0].long(), **more}
 

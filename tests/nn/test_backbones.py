@@ -41,6 +41,10 @@ COUNTS: dict[tuple[str, str], tuple[float, bool]] = {
     ("swin", "s"): (49.61, True),  # P: 50
     ("swin", "b"): (87.77, True),  # P: 88
     ("swin", "l"): (196.53, True),  # P: 197
+    ("swinv2", "t"): (28.35, True),  # K
+    ("swinv2", "s"): (49.73, True),  # K
+    ("swinv2", "b"): (87.92, True),  # K
+    ("swinv2", "l"): (196.74, True),  # K
     ("convnext", "t"): (28.59, True),  # P: 29
     ("convnext", "s"): (50.22, True),  # P: 50
     ("convnext", "b"): (88.59, True),  # P: 89
@@ -60,6 +64,7 @@ CLASSIFIERS = {
     "vit": "ViTForImageClassification",
     "dinov2": "Dinov2ForImageClassification",
     "swin": "SwinForImageClassification",
+    "swinv2": "Swinv2ForImageClassification",
     "convnext": "ConvNextForImageClassification",
     "resnet": "ResNetForImageClassification",
     "clip": "CLIPVisionModelWithProjection",

@@ -97,7 +97,7 @@ def test_the_shipped_network_is_asked_unless_it_is_to_be_left_out(copied) -> Non
     scans = {on: Scanner(network=on, probe=False).scan(copied[0]) for on in (True, False)}
     for on, report in scans.items():
         rows = {p.detector: p for p in report.predictions}
-        assert set(rows) == set(registry.names()) - (set() if on else {"localizer"})
+        assert set(rows) == set(registry.names()) - (set() if on else set(registry.SHIPPED))
         edges = {t.level: t.llr for t in report.verdict.thresholds}
         assert edges == {level: t.llr for level, t in shipped_card(on).thresholds.items()}
         assert ("--no-model" in report.reproduce.command) is not on

@@ -55,7 +55,9 @@ def resolve(names: Sequence[str]) -> list[str]:
 def _parts(name: str) -> list[str]:
     """Return the detectors that a subject asks."""
     if name in _CARDS:
-        return [n for n in registry.names() if _CARDS[name] or n != registry.SHIPPED_NETWORK]
+        # The cards know no network but one.
+        left_out = set(registry.SHIPPED) - ({registry.SHIPPED_NETWORK} if _CARDS[name] else set())
+        return [n for n in registry.names() if n not in left_out]
     return [name] if name in registry.names() or registry.is_network(name) else []
 
 

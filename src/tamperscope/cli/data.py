@@ -121,6 +121,33 @@ def convert(
 
 
 @app.command()
+def faces(
+    manifest: Annotated[Path, typer.Argument(help="Pictures or frames of people.")],
+    out: Annotated[Path, typer.Option(help="Folder for the crops and their manifest.jsonl.")],
+    side: Annotated[int, typer.Option(min=32, help="Of the crops, pixels.")] = 256,
+    of: Annotated[str | None, typer.Option(help="Only entries of this split.")] = None,
+) -> None:
+    """Cut out and align every face, with its part of the mask, to train networks of faces on."""
+    from rich.progress import track
+
+    from tamperscope.data.face_crops import crop
+    from tamperscope.data.manifest import Manifest
+    from tamperscope.errors import TamperscopeError
+    from tamperscope.report.text import safe
+
+    try:
+        pictures = Manifest(manifest).where(of)
+        found = crop(pictures, track(list(pictures), "faces"), out, side)
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    typer.echo(f"{found.faces} faces of {found.pictures} pictures in {out}; {found.without} show none")
+    for name, why in found.unreadable.items():
+        typer.echo(safe(f"{name}: {why}", 2000), err=True)
+    if found.unreadable:
+        raise typer.Exit(1)
+
+
+@app.command()
 def split(
     manifest: Annotated[Path, typer.Argument(help="What to part.")],
     out: Annotated[Path, typer.Option(help="Folder for PART.jsonl of every part.")],

@@ -48,8 +48,8 @@ def train(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a training.")],
-    licence: Annotated[str, typer.Option(help="Of the weights; what the pictures it learned from allow.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a training; with --official, name of the system.")],
+    licence: Annotated[str, typer.Option(help="Of the weights; what the pictures it learned from allow.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder of the artifact; RUN/artifact if not said.")] = None,
     name: Annotated[str, typer.Option(help="That reports call it by; the system's name if not said.")] = "",
     side: Annotated[int, typer.Option(min=0, help="Side of its canvases in pixels; 0 = as in validation.")] = 0,
@@ -57,21 +57,39 @@ def export(
         list[str] | None, typer.Option(help="Manifest for threshold and calibration; the run's own if not said.")
     ] = None,
     measure_on: Annotated[list[str] | None, typer.Option(help="Manifest to measure on that decides nothing.")] = None,
+    faces: Annotated[bool, typer.Option("--faces", help="Ask it of each face, cut out and aligned.")] = False,
+    unweighed: Annotated[str, typer.Option(help="Why scans show it and never weigh it.")] = "",
     note: Annotated[list[str] | None, typer.Option(help="What else its users should know, such as failures.")] = None,
+    official: Annotated[
+        Path | None, typer.Option(help="File of published weights, used in place of a run's: safetensors, .pt or .pth.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Of the network, with --official: weights=FOLDER.")
+    ] = None,
 ) -> None:
-    """Make an artifact of a run's best network: a folder that `scan --model` uses without torch."""
+    """Make an artifact of a run's best network, or of published weights: `scan --model` uses it without torch."""
     import json
 
     from tamperscope.errors import TamperscopeError
     from tamperscope.report.text import safe
 
+    if official is None and not licence:
+        raise typer.BadParameter("a run's weights need one", param_hint="--licence")
+    if official is None and setting:
+        raise typer.BadParameter("a run knows its own settings", param_hint="--set")
     _need("torch", "onnx", "onnxscript")
     from tamperscope.engine.export import Wish
     from tamperscope.engine.export import export as write
+    from tamperscope.engine.official import exporting
 
-    wish = Wish(licence, name, side, tuple(calibrate_on or ()), tuple(measure_on or ()), tuple(note or ()))
+    manifests = tuple(calibrate_on or ()), tuple(measure_on or ())
+    wish = Wish(licence, name, side, *manifests, tuple(note or ()), faces, unweighed)
     try:
-        made = write(run, out or run / "artifact", wish)
+        if official is None:
+            made = write(run, out or run / "artifact", wish)
+        else:
+            told = exporting.settings(setting or [])
+            made = exporting.write(str(run), official, out or run / "artifact", wish, **told)
     except (TamperscopeError, OSError) as error:
         fail(error)
     card = made.card

@@ -19,7 +19,7 @@ from tamperscope.files import replacing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tamperscope.types import BoolArray, Sample
+    from tamperscope.types import BoolArray, Sample, UInt8Array
 
 # Folders that state what their pictures are; the deepest one that is known decides.
 _PRISTINE = {"real", "authentic", "pristine", "0_real", "au"}
@@ -204,7 +204,7 @@ class Manifest:
         """
         return inside(self.path.parent, name)
 
-    def open(self, entry: Entry, editors: Sequence[str] = ()) -> Sample:
+    def open(self, entry: Entry, editors: Sequence[str] = (), change: bool = False) -> Sample:
         """Return the picture of an entry, with mask, label, and the entry's fields in `meta`.
 
         The mask is all False for a pristine picture, and None for a forged one without a mask.
@@ -212,6 +212,8 @@ class Manifest:
         Args:
             entry: Of the manifest.
             editors: Names whose places, from 1, are the numbers in the map of editors; without one no map is opened.
+            change: Whether the map of changes is asked for: of a forged picture, from the authentic one that the entry
+                names as `twin`; without such a one of its size, the mask stands in.
 
         Raises:
             InputError: A file cannot be opened, picture and map differ in size, or it is not known which pixels each
@@ -233,9 +235,19 @@ class Manifest:
             classes = np.zeros(sample.size, np.int16)
         elif editors:
             classes = masks.numbered(self._turns(entry, sample.size, mask), entry.edited_by, editors)
+        changed = self._changes(entry, sample, mask) if change and mask is not None else None
         fields = {"domain": entry.domain, "split": entry.split, "group": entry.source_group, **entry.extra}
         meta = {**fields, **sample.meta}
-        return replace(sample, id=entry.image, mask=mask, label=entry.label, meta=meta, classes=classes)
+        return replace(sample, id=entry.image, mask=mask, label=entry.label, meta=meta, classes=classes, change=changed)
+
+    def _changes(self, entry: Entry, sample: Sample, mask: BoolArray) -> UInt8Array:
+        """Return by how many grey levels each pixel differs from the twin's."""
+        from tamperscope import media
+        from tamperscope.ops import changes
+
+        twin = entry.extra.get("twin") if mask.any() else None
+        original = None if twin is None else media.open(self.locate(str(twin))).sample.rgb
+        return changes.levels(sample.rgb, mask, original)
 
     def _turns(self, entry: Entry, size: tuple[int, int], mask: BoolArray | None) -> NDArray[Any]:
         """Return the turn of each pixel of a forged picture, from 1."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from tamperscope.types import Prediction, Sample
 
-Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling"]
+Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling", "text"]
 Need = Literal["jpeg", "thumbnail"]
 
 
@@ -33,6 +33,7 @@ class Detector(ABC):
         needs: What the sample must carry beside pixels.
         min_side: Smallest side, in pixels, on which the statistic means anything.
         localizes: Whether it shows where, in a map; else it judges the picture as a whole.
+        domains: What a picture must look like, one of `signal.domains.NAMES` at least; anything where there are none.
         guide: Shown beside its map.
     """
 
@@ -40,6 +41,7 @@ class Detector(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     min_side: ClassVar[int] = 64
     localizes: ClassVar[bool] = True
+    domains: ClassVar[tuple[str, ...]] = ()
     guide: ClassVar[Guide]
 
     @property
@@ -64,6 +66,15 @@ class Detector(ABC):
             raise NotApplicable("the file carries no JPEG coefficients")
         if "thumbnail" in self.needs and sample.thumbnail is None:
             raise NotApplicable("the file embeds no thumbnail")
+        if self.domains:
+            self._check_domain(sample)
+
+    def _check_domain(self, sample: Sample) -> None:
+        from tamperscope.signal import domains
+
+        found = domains.of(sample)
+        if not set(self.domains) & set(found.names):
+            raise NotApplicable(f"the picture looks like {found.words}; needs {domains.phrase(self.domains)}")
 
     @abstractmethod
     def analyze(self, sample: Sample) -> Prediction:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
-from tamperscope.detectors.base import Detector, Guide
+from tamperscope.detectors.base import Detector, Family, Guide, NotApplicable
 from tamperscope.inference.artifact import Artifact, open_artifact
 from tamperscope.signal.regions import LARGE, from_heatmap
 from tamperscope.types import Finding, FloatArray, Prediction, Region, Sample
@@ -28,7 +29,7 @@ class Network(Detector):
         InputError: It is no artifact, or one whose files were changed.
     """
 
-    family = "network"
+    family: ClassVar[Family] = "network"
     min_side = 32
     guide = Guide(
         looks_at="Whatever its training taught it to tell forged from untouched pixels by.",
@@ -61,13 +62,18 @@ class Network(Detector):
     def analyze(self, sample: Sample) -> Prediction:
         """Return what the network says; see `Detector.analyze`."""
         card, answer = self.artifact.card, self.ask(sample)
+        if answer.status != "ok":
+            raise NotApplicable(answer.cause)
         answer.evidence = {
             "threshold": card.threshold,
             "artifact_sha256": self.artifact.sha256,
             "licence": card.licence,
         }
         if answer.heatmap is None:
-            text = f"The network {card.title} judges the picture as a whole; its score is {answer.score:.3f}."
+            text = (
+                f"The network {card.title} judges the picture as a whole; its score is {answer.score:.3f}, "
+                f"and it calls pictures forged from {card.threshold:.3f} on."
+            )
             answer.reasons = [Finding("network.score", text, "info", {"score": answer.score}, self.name)]
             return answer
         share = float((answer.heatmap >= 0.5).mean())

@@ -15,7 +15,8 @@ def tensors(canvases: Sequence[Canvas], device: torch.device) -> dict[str, Tenso
     """Return the batch that networks are told and judged by, as `networks.base` names it.
 
     `mask` and `classes` are absent where truth masks are not looked at; without maps of editors, `classes` is the mask
-    as integers, for all forged pixels have one editor then.
+    as integers, for all forged pixels have one editor then. `change` is there where maps of changes are looked at,
+    `sequence` where sequences of edits are told.
     """
     image = torch.from_numpy(np.stack([c.image for c in canvases])).to(device, non_blocking=True)
     batch = {
@@ -30,6 +31,12 @@ def tensors(canvases: Sequence[Canvas], device: torch.device) -> dict[str, Tenso
     classes = [c.classes for c in canvases if c.classes is not None]
     if len(classes) == len(canvases):
         batch["classes"] = torch.from_numpy(np.stack(classes)).to(device).long()
+    change = [c.change for c in canvases if c.change is not None]
+    if len(change) == len(canvases):
+        batch["change"] = torch.from_numpy(np.stack(change)).to(device).unsqueeze(-3).float()
+    sequences = [c.sequence for c in canvases if c.sequence is not None]
+    if len(sequences) == len(canvases):
+        batch["sequence"] = torch.from_numpy(np.stack(sequences)).to(device)
     for name in canvases[0].needs:
         batch[name] = torch.from_numpy(np.stack([c.needs[name] for c in canvases])).to(device)
     return batch

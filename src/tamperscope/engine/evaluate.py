@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tamperscope.engine.recipe import CLASS, IMAGE, METRICS, PIXEL, POOLED
+from tamperscope.data.sequences import edits
+from tamperscope.engine.recipe import CLASS, IMAGE, METRICS, PIXEL, POOLED, SEQUENCE
 from tamperscope.errors import InputError
-from tamperscope.metrics import image, pixel
+from tamperscope.metrics import image, pixel, sequences
 from tamperscope.metrics.classes import Table
 from tamperscope.metrics.streaming import Pixels
 from tamperscope.ops.forge.video.clip import Clip
@@ -26,12 +27,14 @@ class Tally:
         scores: Score and label of each picture, by its place.
         pixels: All pixels of pictures whose truth is known.
         table: The same by editor, where editors are told apart.
+        orders: Fixed and adaptive accuracy of each picture whose edits are known, by its place, where they are told.
     """
 
     rows: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
     scores: dict[tuple[int, ...], tuple[float, int]] = field(default_factory=dict)
     pixels: Pixels = field(default_factory=Pixels)
     table: Table | None = None
+    orders: dict[tuple[int, ...], tuple[float, float]] | None = None
 
     def add(self, place: tuple[int, ...], sample: Sample, answer: Prediction) -> None:
         """Take in the answer for a picture, or for a frame of a clip, which has a place of its own.
@@ -44,6 +47,10 @@ class Tally:
         self.scores[place] = (answer.score, sample.label)
         if self.table is not None and sample.classes is not None and answer.classes is not None:
             self.table.add(answer.classes, sample.classes)
+        truth = None if self.orders is None else edits(sample.meta, sample.label)
+        if self.orders is not None and truth is not None:
+            called = answer.evidence.get("sequence", [])
+            self.orders[place] = sequences.fixed_accuracy(called, truth), sequences.adaptive_accuracy(called, truth)
         if sample.mask is None or answer.heatmap is None:
             return
         self.pixels.add(answer.heatmap, sample.mask)
@@ -57,12 +64,14 @@ class Tally:
         self.pixels += other.pixels
         if self.table is not None and other.table is not None:
             self.table += other.table
+        if self.orders is not None and other.orders is not None:
+            self.orders |= other.orders
 
     def metrics(self) -> dict[str, float]:
-        """Return every one of `METRICS`, nan where it is not defined; those of editors where these are told apart.
+        """Return every one of `METRICS`, nan where it is not defined; those of editors and edits where they are told.
 
         `pixel_…` are means over forged pictures at the fixed threshold 0.5, `pooled_…` are of all pixels together,
-        `image_…` of the scores, `class_…` of the maps of editors.
+        `image_…` of the scores, `class_…` of the maps of editors, `sequence_…` means over pictures.
         """
         rows = [self.rows[place] for place in sorted(self.rows)]
         listed = [self.scores[place] for place in sorted(self.scores)]
@@ -75,7 +84,10 @@ class Tally:
             found |= {f"image_{n}": v for n, v in image.measure(scores, labels, IMAGE).items()}
         if self.table is not None:
             found |= {f"{CLASS}{n}": v for n, v in self.table.metrics().items()}
-        wanted = [name for name in METRICS if self.table is not None or not name.startswith(CLASS)]
+        orders = [self.orders[place] for place in sorted(self.orders)] if self.orders else []
+        found |= {f"{SEQUENCE}{n}": _mean([row[i] for row in orders]) for i, n in enumerate(("fixed", "adaptive"))}
+        without = tuple(n for n, held in ((CLASS, self.table), (SEQUENCE, self.orders)) if held is None)
+        wanted = [name for name in METRICS if not name.startswith(without)]
         return {name: float(found.get(name, math.nan)) for name in wanted}
 
 
@@ -89,6 +101,7 @@ def tally(
     pictures: Iterable[tuple[int, Sample | Clip]],
     clips: Callable[[Sequence[Sample]], Sequence[Prediction]] | None = None,
     editors: int = 0,
+    ordered: bool = False,
 ) -> Tally:
     """Return what a predictor answers for pictures and clips.
 
@@ -97,13 +110,16 @@ def tally(
         pictures: Pictures and clips, each with its place in the whole list.
         clips: Answers for the frames of a clip; None = frames are pictures.
         editors: Number of editors that are told apart; 0 = none.
+        ordered: Whether answers tell edits in their order.
     """
-    found = Tally(table=Table(editors + 1) if editors else None)
+    found = Tally(table=Table(editors + 1) if editors else None, orders={} if ordered else None)
     for place, opened in pictures:
         frames = opened.frames if isinstance(opened, Clip) else (opened,)
         answers = [predictor(frame) for frame in frames] if clips is None else clips(frames)
         for number, (frame, answer) in enumerate(zip(frames, answers, strict=True)):
-            found.add((place, number), frame, answer)
+            # What was not asked, such as a picture without a face, has no metrics.
+            if answer.status == "ok":
+                found.add((place, number), frame, answer)
     return found
 
 

@@ -31,12 +31,14 @@ from tamperscope.networks.base import Network, parameters
 from tamperscope.types import Sample
 from tamperscope.verdict import fit
 
-OUTPUTS = ("mask", "score", "confidence", "classes")
+OUTPUTS = ("mask", "score", "confidence", "classes", "sequence")
 """What a graph gives where its network does; all else is for training alone."""
 PARITY = 1e-3
 """Largest difference of a logit between torch and the graph."""
 LEAST, ENOUGH = 20, 100
 """Pictures of each class without which there is no calibration, and from which on it may move a verdict."""
+ALARMS = 0.05
+"""Share of the authentic pictures of a calibration that reach the threshold of what judges whole pictures."""
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)
 _OPSET = 20
 
@@ -52,6 +54,8 @@ class Wish:
         calibrate_on: Manifests for threshold and calibration; the run's validation when empty.
         measure_on: Manifests that it is measured on and that decide nothing.
         notes: What else its users should know.
+        faces: Whether it is asked of each face of a picture, a crop of `side` pixels, not of the picture.
+        unweighed: Why it is shown and moves no verdict, whatever it was calibrated on; "" where it may.
     """
 
     licence: str
@@ -60,6 +64,8 @@ class Wish:
     calibrate_on: tuple[str, ...] = ()
     measure_on: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    faces: bool = False
+    unweighed: str = ""
 
 
 def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
@@ -80,6 +86,22 @@ def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"'{run}': expected the folder of a training: {error}") from error
     network, _ = predict.restored(run / BEST)
+    return packed(network, recipe, stated, out, wish)
+
+
+def packed(network: Network, recipe: Recipe, stated: Mapping[str, Any], out: str | Path, wish: Wish) -> Artifact:
+    """Write a network as an artifact.
+
+    Args:
+        network: In evaluation mode.
+        recipe: Which network it is, how it is shown a picture, and what calibrates it.
+        stated: Where its weights are from, for the card.
+        out: Folder of the artifact.
+        wish: What is not in the recipe.
+
+    Raises:
+        InputError: The graph differs from the network, or held-out pictures would calibrate it.
+    """
     asked = _input(network, recipe, wish)
     data = tuple(Data(manifest=m) for m in wish.calibrate_on) or recipe.validate_on
     sources.refuse_held_out(data)
@@ -97,12 +119,15 @@ def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
         parameters=parameters(network),
         input=asked,
         outputs=names,
-        training=_shareable(stated),
+        edits=recipe.data.edits,
+        training=_shareable(dict(stated)),
     )
     weights = save({key: value.contiguous().clone() for key, value in network.state_dict().items()})
     plain = write_artifact(out, card, graph, weights)
-    same = parity(network, plain, _pictures(data, recipe.seed))
+    same = parity(network, plain, _pictures(plain, data, recipe.seed))
     worth = _calibrated(plain, data, recipe.seed)
+    if wish.unweighed and worth["calibration"]:
+        worth["calibration"] |= {"counts": False, "why": wish.unweighed}
     measured = _measured(plain, worth["threshold"], data, wish, recipe.seed)
     return write_artifact(out, card.model_copy(update={**worth, "parity": same, "measured": measured}), graph, weights)
 
@@ -125,8 +150,8 @@ def _input(network: Network, recipe: Recipe, wish: Wish) -> Input:
     side = -(-side // multiple) * multiple
     needs = tuple(network.needs if network.exported is None else network.exported)
     overlap = min(asked.overlap, side // 2)
-    how = asked.how if network.any_size else "tile"
-    free, grid = network.any_size, network.grid
+    how = "face" if wish.faces else asked.how if network.any_size else "tile"
+    free, grid = network.any_size and not wish.faces, network.grid
     return Input(how=how, side=side, overlap=overlap, multiple=multiple, fixed=not free, needs=needs, grid=grid)
 
 
@@ -209,9 +234,10 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _pictures(data: Sequence[Data], seed: int) -> Iterator[tuple[int, Sample]]:
-    """Yield every picture of manifests with its place in the whole list."""
-    listed = [(s, item) for s in sources.build(data, [0] * len(data), seed, True) for item in s.items()]
+def _pictures(artifact: Artifact, data: Sequence[Data], seed: int) -> Iterator[tuple[int, Sample]]:
+    """Yield every picture of manifests with its place in the whole list; masks are for what gives one."""
+    masks = "mask" in artifact.card.outputs
+    listed = [(s, item) for s in sources.build(data, [0] * len(data), seed, masks) for item in s.items()]
     for place, (source, item) in enumerate(listed):
         opened = source.open(item, 0)[0]
         assert isinstance(opened, Sample)  # clips are only asked for where a training says so
@@ -257,8 +283,10 @@ def _calibrated(artifact: Artifact, data: Sequence[Data], seed: int) -> dict[str
     predictor = artifact.predictor()
     f1s, rows = [], []
     histograms: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-    for _, sample in _pictures(data, seed):
+    for _, sample in _pictures(artifact, data, seed):
         answer = predictor(sample)
+        if answer.status != "ok":
+            continue
         group, domain = (str(sample.meta.get(key) or "") for key in ("group", "domain"))
         scores = {artifact.card.name: answer.score}
         rows.append(fit.Observation(group or sample.id, domain, bool(sample.label), scores))
@@ -268,8 +296,16 @@ def _calibrated(artifact: Artifact, data: Sequence[Data], seed: int) -> dict[str
         edges = np.linspace(0, 1, 257)
         inside, outside = (np.histogram(answer.heatmap[m], edges)[0] for m in (sample.mask, ~sample.mask))
         histograms.append((inside.astype(np.float64), outside.astype(np.float64)))
-    best = float(_THRESHOLDS[int(np.mean(f1s, 0).argmax())]) if f1s else 0.5
+    pristine = [scores[artifact.card.name] for scores in (r.scores for r in rows if not r.forged)]
+    best = float(_THRESHOLDS[int(np.mean(f1s, 0).argmax())]) if f1s else _seldom(pristine)
     return {"threshold": round(best, 4), "calibration": _curve(artifact.card.name, rows, histograms, best, data)}
+
+
+def _seldom(scores: Sequence[float]) -> float:
+    """Return the least score above all but `ALARMS` of those of authentic pictures; 0.5 without any."""
+    if not scores:
+        return 0.5
+    return float(np.clip(np.quantile(scores, 1 - ALARMS, method="higher") + 1e-4, 1e-4, 1 - 1e-4))
 
 
 def _curve(
@@ -294,6 +330,8 @@ def _curve(
     why = f"calibrated on {forged} forged and {len(rows) - forged} pristine pictures"
     why += "" if counts else f", fewer than {ENOUGH} of each"
     curve = fit.fit_curve(rows, name, "network", counts, why, [float(v) for v in heat])
+    # Who judges whole pictures does not look for edits of a part, and its silence is no evidence against these.
+    curve = curve if counted else curve.one_sided()
     names = ", ".join(Path(d.manifest).parent.name or d.manifest for d in data)
     population = f"{len(rows) - forged} pristine and {forged} forged pictures of {names}"
     return curve.model_copy(update={"population": population}).model_dump(mode="json")
@@ -311,7 +349,8 @@ def _measured(artifact: Artifact, threshold: float, data: Sequence[Data], wish: 
     for name, manifests in asked.items():
         if manifests:
             groups: dict[int, str] = {}
-            tally = evaluate.tally(predictor, _noting(groups, _pictures(manifests, seed)))
+            asked_of = _noting(groups, _pictures(artifact, manifests, seed))
+            tally = evaluate.tally(predictor, asked_of, ordered=bool(predictor.edits))
             known = {k: round(v, 4) for k, v in tally.metrics().items() if not np.isnan(v)}
             counted = {"pictures": len(tally.scores), "forged": len(tally.rows)}
             found[name] = {**counted, **known, "intervals": _intervals(tally, groups)}

@@ -17,14 +17,17 @@ PIXEL = ("f1", "iou", "mcc", "auc", "ap")
 IMAGE = ("auc", "ap", "f1", "balanced_accuracy", "eer")
 POOLED = ("f1", "iou", "auc")
 CLASS = "class_"
+SEQUENCE = "sequence_"
 METRICS = (
     *(f"pixel_{n}" for n in PIXEL if n in pixel.METRICS),
     *(f"pooled_{n}" for n in POOLED),
     *(f"image_{n}" for n in IMAGE if n in image.METRICS),
     *(f"{CLASS}{n}" for n in classes.METRICS),
+    *(f"{SEQUENCE}{n}" for n in ("fixed", "adaptive")),
 )
 """`pixel_…`: mean over forged pictures; `pooled_…`: over all pixels of all pictures; `image_…`: of scores; `class_…`:
-of maps of editors, over all pixels whose editor is known. A frame of a clip counts as a picture."""
+of maps of editors, over all pixels whose editor is known; `sequence_…`: mean over pictures whose edits are known. A
+frame of a clip counts as a picture."""
 SMALLER_IS_BETTER = frozenset({"image_eer"})
 
 
@@ -107,11 +110,16 @@ class Training(_Model):
         side: Of the square canvas in pixels.
         focus: How often a window is centred on a forged pixel.
         augment: Chance of each operation, by its text (`ops.augment.parse`).
+        augment_pristine: The same for what happens after those, and to authentic pictures alone.
         mirror: How often a canvas is mirrored after it was cut. Unlike `flip`, which mirrors the picture before, that
             leaves the blocks of a JPEG in their places; its table is then still told.
         workers: Processes that open, forge and augment; 0 = none.
         editors: What has a number in maps of editors, from 1 in this order: names of `tamperscope forge`'s operations,
             or what a manifest calls `editors`. Pixels of any other editor do not count. Without one no map is opened.
+        change: Whether maps of changes are told beside masks: by how many grey levels each pixel differs from the
+            authentic twin, where that is known; else the mask stands in.
+        edits: What has a number in sequences of edits, from 1 in this order: names in a manifest's lists `sequence`,
+            or parts of faces that `tamperscope forge` edited. Without one no sequence is told.
         frames: Of a clip, for networks that take clips; any other one, and 1, is told frames as pictures. A manifest's
             entries of one `clip` (or `video`) go together, in the order of `frame`; one without is a clip of one
             frame, and what a clip lacks is filled up and not looked at.
@@ -122,9 +130,12 @@ class Training(_Model):
     side: PositiveInt = 192
     focus: float = Field(default=0.5, ge=0, le=1)
     augment: dict[str, float] = Field(default_factory=dict)
+    augment_pristine: dict[str, float] = Field(default_factory=dict)
     mirror: float = Field(default=0, ge=0, le=1)
     workers: NonNegativeInt = 0
     editors: tuple[str, ...] = ()
+    change: bool = False
+    edits: tuple[str, ...] = ()
     frames: PositiveInt = 1
 
 
@@ -175,7 +186,7 @@ class Validation(_Model):
 
     Attributes:
         every: Steps between validations; 0 = only at the end.
-        metric: Of `METRICS`; for an `image_…` one no mask is opened.
+        metric: Of `METRICS`; for an `image_…` or a `sequence_…` one no mask is opened.
         how: `tile`, or `pad`: the whole picture at once.
         side: Of a tile.
         overlap: Of tiles, pixels.
@@ -277,16 +288,22 @@ def check(recipe: Recipe) -> None:
             raise InputError("training recipe: expected a manifest or a forge for each source, found both or none")
         if data.forge is not None and (data in recipe.validate_on or not (data.count or recipe.data.total)):
             raise InputError("training recipe: expected a count for each forge, and only manifests to validate on")
-    augment.parse(recipe.data.augment)
+    augment.parse(recipe.data.augment, recipe.data.augment_pristine)
     _check_data(recipe)
 
 
 def _check_data(recipe: Recipe) -> None:
     data, metric = recipe.data, recipe.validation.metric
-    if len(set(data.editors)) < len(data.editors):
-        raise InputError(f"data.editors: expected different names, found {list(data.editors)}")
+    for field, names in (("editors", data.editors), ("edits", data.edits)):
+        if len(set(names)) < len(names):
+            raise InputError(f"data.{field}: expected different names, found {list(names)}")
     if metric.startswith(CLASS) and not data.editors:
         raise InputError(f"validation metric {metric}: expected data.editors, the names of the classes, found none")
-    forged = [text for text, chance in data.augment.items() if chance and text.strip() in augment.FORGERIES]
+    if metric.startswith(SEQUENCE) and not data.edits:
+        raise InputError(f"validation metric {metric}: expected data.edits, the names of the edits, found none")
+    asked = [*data.augment.items(), *data.augment_pristine.items()]
+    forged = [text for text, chance in asked if chance and text.strip() in augment.FORGERIES]
     if data.frames > 1 and forged:
         raise InputError(f"data.augment: expected no forgeries of single frames in clips, found {', '.join(forged)}")
+    if data.edits and forged:
+        raise InputError(f"data.augment: expected no forgeries beside data.edits, found {', '.join(forged)}")

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tamperscope.data import manifest, masks
+from tamperscope.data import manifest, masks, sequences
 from tamperscope.data.manifest import Entry, Manifest
 from tamperscope.engine.recipe import Data
 from tamperscope.errors import InputError
+from tamperscope.ops import changes
 from tamperscope.ops.forge.video.clip import Clip
 from tamperscope.types import Sample
 
@@ -80,6 +81,8 @@ class Listed:
         masks: Whether truth masks are opened; else a forged picture has none.
         editors: Names that have numbers in maps of editors; none = no such map is opened.
         frames: Of an item, at most; with 1 the items are pictures.
+        levels: Whether maps of changes are opened.
+        edits: Names that have numbers in sequences of edits, which every entry must then have.
     """
 
     path: str
@@ -87,6 +90,8 @@ class Listed:
     masks: bool = True
     editors: tuple[str, ...] = ()
     frames: int = 1
+    levels: bool = False
+    edits: tuple[str, ...] = ()
     each: int = field(default=1, init=False)
 
     def items(self) -> Sequence[Entry | Part]:
@@ -95,7 +100,8 @@ class Listed:
         A frame that is its own twin, for nothing was done to it, belongs to the clip and to that of the twin.
 
         Raises:
-            InputError: There is none, one has no label, or a forged one no mask, or no editors, where they are needed.
+            InputError: There is none, one has no label, or a forged one no mask, no editors, or no sequence of edits,
+                where they are needed.
         """
         entries = self._entries()
         if self.frames == 1:
@@ -131,6 +137,8 @@ class Listed:
         if unknown:
             wanted = "the editors of forged pictures and their map, fields `editors` and `turn`"
             raise InputError(f"'{self.path}': expected {wanted}; {len(unknown)} lack them, such as '{unknown[0]}'")
+        for entry in found if self.edits else ():
+            sequences.numbered(entry.extra, entry.label, self.edits, entry.image)
         return found
 
     def open(self, item: Entry | Part, epoch: int) -> Sequence[Sample | Clip]:
@@ -141,7 +149,7 @@ class Listed:
 
     def _opened(self, entry: Entry) -> Sample:
         asked = entry if self.masks else entry.model_copy(update={"mask": None})
-        return Manifest(self.path).open(asked, self.editors)
+        return Manifest(self.path).open(asked, self.editors, self.levels)
 
     def about(self) -> dict[str, Any]:
         """Return path, SHA-256 of the manifest and of the lines that are used, and counts by split and label."""
@@ -182,6 +190,7 @@ class Forged:
         seed: Of all draws.
         editors: As of `Listed`.
         frames: Of a clip, at most; with 1, one frame of each is drawn.
+        levels: Whether a forgery has its map of changes from the twin.
     """
 
     photos: str
@@ -191,6 +200,7 @@ class Forged:
     seed: int
     editors: tuple[str, ...] = ()
     frames: int = 1
+    levels: bool = False
     each: int = field(default=2, init=False)
 
     def items(self) -> list[Index]:
@@ -231,9 +241,11 @@ class Forged:
     def _pair(self, made: Made, name: str) -> tuple[Sample, Sample]:
         names = [step.operation for step in made.plan.steps]
         classes = masks.numbered(made.turns, names, self.editors) if self.editors else None
-        forged = replace(made.sample, id=name, label=int(made.turns.any()), classes=classes)
+        change = changes.levels(made.sample.rgb, made.turns > 0, made.twin.rgb) if self.levels else None
+        forged = replace(made.sample, id=name, label=int(made.turns.any()), classes=classes, change=change)
         twin = replace(made.twin, id=f"{name}/twin", mask=np.zeros(made.twin.size, np.bool_), label=0)
-        return forged, replace(twin, classes=np.zeros(twin.size, np.int16) if self.editors else None)
+        same = None if change is None else np.zeros(twin.size, np.uint8)
+        return forged, replace(twin, classes=np.zeros(twin.size, np.int16) if self.editors else None, change=same)
 
     def about(self) -> dict[str, Any]:
         """Return what is forged, of what, and the SHA-256 of the recipe and of what is known of the photographs."""
@@ -274,6 +286,8 @@ def build(
     masks: bool,
     editors: tuple[str, ...] = (),
     frames: int = 1,
+    levels: bool = False,
+    edits: tuple[str, ...] = (),
 ) -> list[Source]:
     """Return the sources of a recipe.
 
@@ -284,16 +298,20 @@ def build(
         masks: Whether the network looks at truth masks.
         editors: Names that have numbers in maps of editors.
         frames: Of a clip, at most.
+        levels: Whether forged pictures have maps of changes; none has one where masks are not looked at.
+        edits: Names that have numbers in sequences of edits.
     """
+    levels = levels and masks
     made: list[Source] = []
     for place, (data, count) in enumerate(zip(stated, counts, strict=True)):
         if data.forge is None:
-            made.append(Listed(data.manifest, tuple(sorted(data.where.items())), masks, editors, frames))
+            where = tuple(sorted(data.where.items()))
+            made.append(Listed(data.manifest, where, masks, editors, frames, levels, edits))
         else:
             forge = data.forge
             # Below 2^32, as the seeds that people give.
             own = int(np.random.SeedSequence(seed, spawn_key=(3, place)).generate_state(1)[0])
-            made.append(Forged(forge.photos, forge.recipe, forge.change, count, own, editors, frames))
+            made.append(Forged(forge.photos, forge.recipe, forge.change, count, own, editors, frames, levels))
     return made
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamperscope.data import loader
+from tamperscope.data import loader, sequences
 from tamperscope.data.loader import Failure
 from tamperscope.engine.sources import Source
 from tamperscope.errors import InputError, TamperscopeError
@@ -46,6 +46,8 @@ class Canvas:
         id: Of the picture.
         needs: Of the network, by name.
         classes: (S, S) int16, as `Sample.classes`; None where maps of editors are not looked at.
+        change: (S, S) uint8, as `Sample.change`; None where maps of changes are not looked at.
+        sequence: (5,) int64, the edits of the whole picture from 1 in their order, then 0; None where none is told.
     """
 
     image: UInt8Array
@@ -55,6 +57,8 @@ class Canvas:
     id: str
     needs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     classes: ClassArray | None = None
+    change: UInt8Array | None = None
+    sequence: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Preparation:
         seed: Of the draws.
         frames: Of a canvas; with 1 it is a picture.
         mirror: How often a canvas is mirrored.
+        edits: Names that have numbers in sequences of edits; without one none is told.
     """
 
     op: Op
@@ -78,6 +83,7 @@ class Preparation:
     seed: int = 0
     frames: int = 1
     mirror: float = 0.0
+    edits: tuple[str, ...] = ()
 
     def __call__(self, opened: Sample | Clip, key: tuple[int, ...]) -> Canvas:
         """Return the canvas of a picture or clip; what is drawn follows from the seed and `key`.
@@ -97,7 +103,9 @@ class Preparation:
             return self._canvas(changed, self.window(changed, rng), opened.id)
         known = [frame.mask for frame in frames if frame.mask is not None]
         together = np.logical_or.reduce(known) if len(known) == len(frames) else None
-        lead = self.window(self.op(replace(frames[0], mask=together), rng), rng)
+        # What only happens to authentic pictures goes by the whole clip, too.
+        label = max((frame.label for frame in frames if frame.label is not None), default=None)
+        lead = self.window(self.op(replace(frames[0], mask=together, label=label), rng), rng)
         ops = lead.meta["ops"][len(frames[0].meta.get("ops", ())) :]
         made = []
         for number, frame in enumerate(frames):
@@ -119,6 +127,8 @@ class Preparation:
             id=name,
             needs=needs.needs_of(changed, self.needs),
             classes=None if part.classes is None else plan.cut(part.classes, 0),
+            change=None if part.change is None else plan.cut(part.change, 0),
+            sequence=sequences.numbered(part.meta, part.label, self.edits, name) if self.edits else None,
         )
 
 
@@ -134,6 +144,7 @@ def _mirrored(canvas: Canvas) -> Canvas:
         mask=turned(canvas.mask, -1),
         valid=turned(canvas.valid, -1),
         classes=turned(canvas.classes, -1),
+        change=turned(canvas.change, -1),
         needs={key: turned(x, -1) if key in needs.PICTURES else x for key, x in canvas.needs.items()},
     )
 
@@ -154,6 +165,7 @@ def _clip(frames: Sequence[Canvas], count: int) -> Canvas:
         id=first.id,
         needs={name: stacked([frame.needs[name] for frame in frames]) for name in first.needs},
         classes=stacked([frame.classes for frame in frames]),
+        change=stacked([frame.change for frame in frames]),
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from tamperscope.data.loader import Sampling
 from tamperscope.engine import batches, checkpoint, evaluate, journal, optim, predict, sources
 from tamperscope.engine.checkpoint import BEST, LAST, Progress
-from tamperscope.engine.recipe import SMALLER_IS_BETTER, Recipe, check
+from tamperscope.engine.recipe import SEQUENCE, SMALLER_IS_BETTER, Recipe, check
 from tamperscope.engine.stream import Canvas, Preparation, Stream
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.files import write_atomic
@@ -94,7 +94,7 @@ def _told(network: Network, recipe: Recipe) -> tuple[tuple[str, ...], int]:
     """Return the editors whose maps a network is told, and of how many frames its canvases are.
 
     Raises:
-        InputError: It tells another number of editors apart.
+        InputError: It tells another number of editors apart, or the order of another number of edits.
     """
     editors, known = recipe.data.editors, network.editors
     if len(editors) != known and not (known == 1 and not editors):
@@ -102,6 +102,9 @@ def _told(network: Network, recipe: Recipe) -> tuple[tuple[str, ...], int]:
             f"data.editors: expected the {known} editors that the network tells apart, found {len(editors)}; "
             "network.settings.editors is their number"
         )
+    if len(recipe.data.edits) != network.edits:
+        found = f"expected the {network.edits} edits whose order the network tells, found {len(recipe.data.edits)}"
+        raise InputError(f"data.edits: {found}")
     return editors, recipe.data.frames if network.clips else 1
 
 
@@ -153,7 +156,7 @@ class _Trainer:
 
     def _stream(self) -> Stream:
         recipe, data = self.recipe, self.recipe.data
-        told = recipe.seed, self.masks, self.editors, self.frames
+        told = recipe.seed, self.masks, self.editors, self.frames, data.change, data.edits
         stated = sources.build(recipe.train_on, [d.count for d in recipe.train_on], *told)
         if data.total:
             counts = Sampling.ratio([d.weight for d in recipe.train_on], data.total).counts
@@ -161,13 +164,14 @@ class _Trainer:
             counts = tuple(d.count or len(s.items()) for d, s in zip(recipe.train_on, stated, strict=True))
         made = sources.build(recipe.train_on, counts, *told)
         prepare = Preparation(
-            augment.parse(data.augment),
+            augment.parse(data.augment, data.augment_pristine),
             augment.Window(data.side, data.focus if self.masks else 0.0, self.network.grid),
             tuple(self.network.needs),
             self.masks,
             recipe.seed,
             self.frames,
             data.mirror,
+            data.edits,
         )
         if data.side % self.network.multiple:
             raise InputError(f"data.side: expected a multiple of {self.network.multiple}, found {data.side}")
@@ -179,10 +183,12 @@ class _Trainer:
         if not recipe.validation.allow_held_out:
             sources.refuse_held_out(recipe.validate_on)
         # Whatever the network learns from: what it is judged by teaches it nothing.
-        masks = not recipe.validation.metric.startswith("image_")
+        masks = not recipe.validation.metric.startswith(("image_", SEQUENCE))
         editors = self.editors if masks else ()
         counts = [0] * len(recipe.validate_on)
-        return sources.build(recipe.validate_on, counts, recipe.seed, masks, editors, self.frames)
+        edits = recipe.data.edits if recipe.validation.metric.startswith(SEQUENCE) else ()
+        told = recipe.seed, masks, editors, self.frames
+        return sources.build(recipe.validate_on, counts, *told, edits=edits)
 
     def _card(self) -> dict[str, Any]:
         facts = {
@@ -327,11 +333,12 @@ class _Trainer:
                 network.load_state_dict(self.ema.weights)
             view = View(asked.how, asked.side, asked.overlap)
             predictor = predict.asked(network.eval(), self.recipe.network.name, view, asked.batch, self.device)
-            predictor.classes = bool(self.editors)
+            predictor.classes, predictor.edits = bool(self.editors), self.recipe.data.edits
             listed = [(source, item) for source in self.judges for item in source.items()]
             own = range(self.accelerator.process_index, len(listed), self.accelerator.num_processes)
             pictures = ((i, listed[i][0].open(listed[i][1], 0)[0]) for i in own)
-            tally = evaluate.tally(predictor, pictures, predictor.frames, len(self.editors))
+            told = len(self.editors), bool(predictor.edits)
+            tally = evaluate.tally(predictor, pictures, predictor.frames, *told)
             first, *others = gather_object([tally])
             for other in others:
                 first.join(other)

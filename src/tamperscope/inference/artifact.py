@@ -40,7 +40,7 @@ class Input(_Model):
     """How the network is asked: RGB as stored, (N, 3, S, S) float32 in [0, 1]; all else is in the graph.
 
     Attributes:
-        how: `tile`, or `pad`; see `inference.predictor.View`, as for the others.
+        how: `tile`, `pad` or `face`; see `inference.predictor.View`, as for the others.
         side: Of a canvas, pixels.
         overlap: Of tiles, pixels.
         multiple: Sides are multiples of it.
@@ -49,7 +49,7 @@ class Input(_Model):
         grid: Tiles begin at multiples of it.
     """
 
-    how: Literal["tile", "pad"]
+    how: Literal["tile", "pad", "face"]
     side: int = Field(gt=0, le=8192)
     overlap: int = Field(ge=0)
     multiple: int = Field(gt=0)
@@ -77,7 +77,8 @@ class Card(_Model):
         parameters: Numbers that it learned or was given.
         input: How it is asked.
         outputs: Names of the logits.
-        threshold: Probability of a pixel above which it is called forged.
+        edits: Names of the edits whose order it tells.
+        threshold: Probability of a pixel above which it is called forged; of what judges whole pictures, the score.
         calibration: What a score is worth (`verdict.card.Curve`); None = not known.
         measured: Metrics of this artifact by name of the pictures, with what these were.
         parity: Largest differences between it and the network that it was made of.
@@ -96,6 +97,7 @@ class Card(_Model):
     parameters: int
     input: Input
     outputs: tuple[str, ...]
+    edits: tuple[str, ...] = ()
     threshold: float = Field(default=0.5, gt=0, lt=1)
     calibration: dict[str, Any] | None = None
     measured: dict[str, Any] = {}
@@ -123,7 +125,8 @@ class Artifact:
     def predictor(self, batch: int = 1) -> Predictor:
         """Return the network, ready to be asked with onnxruntime on the CPU."""
         card = self.card
-        return Predictor(self.forward, card.name, card.input.view(), card.input.needs, batch, card.threshold)
+        view, needs = card.input.view(), card.input.needs
+        return Predictor(self.forward, card.name, view, needs, batch, card.threshold, edits=card.edits)
 
     def weights(self) -> bytes:
         """Return the weights for training on, checked.

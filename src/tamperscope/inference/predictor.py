@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from tamperscope.geometry import Fit, Plan
+from tamperscope.inference import faces
 from tamperscope.inference.needs import needs_of
 from tamperscope.types import FloatArray, Prediction, Sample
 
@@ -26,7 +27,7 @@ class View:
     """How a network is shown a picture; part of what it is, and written down with it.
 
     Attributes:
-        how: `tile`, or `pad`: the whole picture on one canvas.
+        how: `tile`; `pad`: the whole picture on one canvas; or `face`: each of its faces as a picture of this side.
         side: Of a tile at most, brought up to a multiple of `multiple`.
         overlap: Of tiles, pixels.
         multiple: Sides of canvases are multiples of it.
@@ -34,7 +35,7 @@ class View:
         grid: Tiles begin at multiples of it.
     """
 
-    how: Literal["tile", "pad"] = "tile"
+    how: Literal["tile", "pad", "face"] = "tile"
     side: int = 512
     overlap: int = 64
     multiple: int = 1
@@ -43,7 +44,7 @@ class View:
 
     def plan(self, size: tuple[int, int]) -> Plan:
         """Return the geometry for pictures of a size (H, W); with `fixed`, what a canvas cannot hold is tiled."""
-        how: Literal["tile", "pad"] = "tile" if self.fixed else self.how
+        how: Literal["tile", "pad"] = "pad" if self.how == "pad" and not self.fixed else "tile"
         if self.fixed:
             wanted = self.side, self.side
         else:
@@ -76,6 +77,7 @@ class Predictor:
         clips: Whether it takes frames together, with an axis of time after the first.
         classes: Whether answers tell the likeliest editor of each pixel, where the network tells editors apart.
         confidence: Whether answers tell how sure the network is of each pixel, where it says so.
+        edits: Names of the edits whose order the network tells, if it does and answers are to tell it.
     """
 
     forward: Forward
@@ -87,25 +89,33 @@ class Predictor:
     clips: bool = False
     classes: bool = False
     confidence: bool = False
+    edits: tuple[str, ...] = ()
 
     def __call__(self, sample: Sample) -> Prediction:
         """Return the map (sigmoid of the logit, so that 0.5 is the decision) and the score of a sample.
 
         The score is the sigmoid of the greatest score of a canvas; of a network that gives none, the map's maximum; of
-        one that gives no map, for it judges whole pictures, that of the mean score.
+        one that gives no map, for it judges whole pictures, that of the mean score. Edits in their order, as
+        `evidence["sequence"]`, are those of the canvas with the greatest score. What is asked of faces does not apply
+        to a picture without one.
         """
+        if self.view.how == "face":
+            alone = replace(self, view=replace(self.view, how="tile", fixed=True))
+            answers = [(alone(crop), warp) for _, crop, warp in faces.crops(sample, self.view.side)]
+            return faces.joined(sample.size, answers, self.name)
         return self.frames((sample,))[0]
 
     predict = __call__
 
     def frames(self, frames: Sequence[Sample]) -> list[Prediction]:
         """Return the answer for each frame of a clip, which the network sees together where it takes clips."""
-        if len(frames) > 1 and not self.clips:
+        if self.view.how == "face" or (len(frames) > 1 and not self.clips):
             return [self(frame) for frame in frames]
         plan = self.view.plan(frames[0].size)
         logits: list[NDArray[np.float64]] = []
+        orders: list[NDArray[Any]] = []
         found: set[str] = set()
-        merged = plan.merge(self._maps(frames, plan, logits, found))
+        merged = plan.merge(self._maps(frames, plan, logits, orders, found))
         answers = []
         for number, maps in enumerate(merged):
             others, heat = list(maps), None
@@ -119,13 +129,23 @@ class Predictor:
                 answer.confidence = np.clip(sure, 0, 1, out=sure)
             if "classes" in found:
                 answer.classes = np.argmax(others, 0).astype(np.int16)
+            if orders:
+                best = int(np.argmax([one[number] for one in logits]))
+                answer.evidence["sequence"] = _called(orders[best][number], self.edits)
             answers.append(answer)
         return answers
 
     def _maps(
-        self, frames: Sequence[Sample], plan: Plan, logits: list[NDArray[np.float64]], found: set[str]
+        self,
+        frames: Sequence[Sample],
+        plan: Plan,
+        logits: list[NDArray[np.float64]],
+        orders: list[NDArray[Any]],
+        found: set[str],
     ) -> Iterator[FloatArray]:
         """Yield the maps (T, N, h, w) of each canvas; add to its scores, (T,) each, and to the names of what is found.
+
+        Sequences are added to `orders`, (T, steps, words) each.
 
         They are the heat, where it is given, and where they are asked for, too, the confidence and the share of each of
         the classes.
@@ -148,6 +168,8 @@ class Predictor:
             outputs = self.forward({key: x[:, 0] for key, x in told.items()} if len(frames) == 1 else told)
             if "score" in outputs:
                 logits += list(outputs["score"].astype(np.float64).reshape(size))
+            if "sequence" in outputs and self.edits:
+                orders += list(outputs["sequence"].reshape(*size, *outputs["sequence"].shape[-2:]))
             found.update(name for name in _MAPS if getattr(self, name, True) and name in outputs)
             maps = np.empty((*size, 0, *told["image"].shape[-2:]), np.float32)
             if "mask" in found:
@@ -160,6 +182,13 @@ class Predictor:
                 shares = special.softmax(outputs["classes"].astype(np.float32), axis=-3)
                 maps = np.concatenate([maps, shares.reshape(*size, *shares.shape[-3:])], 2)
             yield from maps
+
+
+def _called(logits: NDArray[Any], names: Sequence[str]) -> list[str]:
+    """Return the names of the likeliest edits of logits (steps, 1 + names + 2) before the first end, in their order."""
+    words = logits[:-1, 1:-1].argmax(1)  # what begins and what fills up is no answer; the last step can only end
+    ended = np.flatnonzero(words == len(names))
+    return [names[word] for word in words[: ended[0] if len(ended) else None]]
 
 
 def _score(logits: Sequence[float], heat: FloatArray | None) -> float:

@@ -2,11 +2,15 @@
 
 Names of outputs, all logits: `mask` (B, 1, H, W) forged, at the picture's size; `score` (B,) forged somewhere;
 `confidence` (B, 1, H, W) that the mask is right; `classes` (B, C, H, W) who edited. A clip (B, T, 3, H, W) gives its
-outputs with T after B. A system that judges whole pictures gives a score and no mask.
+outputs with T after B. A system that judges whole pictures gives a score and no mask. `sequence` (B, 6, 8), when not
+training: which edits were made, in their order. A step's numbers are for: 0 the beginning, 1 to 5 the kinds of edits,
+6 the end, 7 filling; the first and the last are never called, and what follows an end says nothing.
 
 Names of a batch: `image` (B, 3, H, W) in [0, 1]; `mask` (B, 1, H, W), 0 or 1; `valid` (B, 1, H, W) bool, which pixels
 are the picture's; `label` (B,), 0 or 1; `classes` (B, H, W) int, 0 no editor, -1 not known; whatever else the network
-`needs`. Of clips, T follows B; what fills a short one up is not valid.
+`needs`. `change` (B, 1, H, W) is there where maps of changes are looked at: 0 to 255 grey levels; `sequence` (B, 5)
+int where sequences are told: edits from 1 in their order, then 0. Of clips, T follows B; what fills a short one up is
+not valid.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ class Network(nn.Module):
         exported: Names of `needs` that an exported graph takes; None = all.
         clips: Whether it takes clips (B, T, 3, H, W) as well; what does not is told frames as pictures.
         editors: Number of editors that it tells apart; 0 = none.
+        edits: Number of kinds of edits whose order it tells; 0 = none.
     """
 
     multiple: int = 32
@@ -62,6 +67,7 @@ class Network(nn.Module):
     exported: ClassVar[tuple[str, ...] | None] = None
     clips: ClassVar[bool] = False
     editors: int = 0
+    edits: int = 0
 
     mean: Tensor
     std: Tensor

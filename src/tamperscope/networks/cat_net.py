@@ -152,7 +152,10 @@ class CatNet(Network):
         if self.coefficients is not None and self.twice is not None and self.branches is not None:
             whole = -F.max_pool2d(-valid, CELL)
             known = self.coefficients(image, needs["qtables"]).to(image.dtype) * whole
-            found.append(self.branches([self.twice(known, needs["qtables"][:, 0].to(image.dtype))]))
+            with torch.autocast(image.device.type, enabled=False):
+                # Steps and magnitudes are exact here; the library's bfloat16 kernels break this dilation on some CPUs.
+                twice = self.twice(known.float(), needs["qtables"][:, 0].float())
+            found.append(self.branches([twice]))
         most = max(map(len, found))
         both = [torch.cat([maps[i - most] for maps in found if len(maps) >= most - i], 1) for i in range(most)]
         maps = self.joint(both)

@@ -75,6 +75,10 @@ def _swin(width: int, depths: list[int], heads: list[int], window: int = 7, drop
     }
 
 
+def _swinv2(width: int, depths: list[int], heads: list[int], drop_path: float = 0.2) -> dict[str, Any]:
+    return _swin(width, depths, heads, 8, drop_path) | {"image_size": 256}
+
+
 def _conv(widths: list[int], depths: list[int]) -> dict[str, Any]:
     return {"hidden_sizes": widths, "depths": depths}
 
@@ -146,6 +150,22 @@ FAMILIES: dict[str, Family] = {
         identity=("embed_dim", "depths", "num_heads"),
         drop_path="drop_path_rate",
         new=("hidden_states_norms", "swin.layernorm"),
+    ),
+    # What is no window wide where the picture has `image_size` has smaller windows, and none that are shifted.
+    "swinv2": Family(
+        "Swinv2Backbone",
+        "Swinv2Config",
+        "pyramid",
+        {
+            "tiny": _swin(24, [2, 2, 2, 1], [1, 2, 4, 8], 4, 0.0) | {"image_size": 128},
+            "t": _swinv2(96, [2, 2, 6, 2], [3, 6, 12, 24]),
+            "s": _swinv2(96, [2, 2, 18, 2], [3, 6, 12, 24], 0.3),
+            "b": _swinv2(128, [2, 2, 18, 2], [4, 8, 16, 32], 0.5),
+            "l": _swinv2(192, [2, 2, 18, 2], [6, 12, 24, 48]),
+        },
+        fixed=_FOUR,
+        identity=("embed_dim", "depths", "num_heads"),
+        drop_path="drop_path_rate",
     ),
     "convnext": Family(
         "ConvNextBackbone",

@@ -1,8 +1,8 @@
 """Known backbones behind one interface: a picture in, feature maps out, finest first; any size, any number of channels.
 
-SegFormer's MiT, ViT, DINOv2, Swin, ConvNeXt, ResNet and CLIP's picture tower are those of the library `transformers`,
-which nothing else in this package imports. Weights are random, or come from a folder that the user names: nothing is
-ever fetched.
+SegFormer's MiT, ViT, DINOv2, Swin, SwinV2, ConvNeXt, ResNet and CLIP's picture tower are those of the library
+`transformers`, which nothing else in this package imports. Weights are random, or come from a folder that the user
+names: nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ class Stages(Backbone):
 
 
 class Pyramid(Backbone):
-    """Swin, ConvNeXt, ResNet: a map of each of four stages; those of the first two families pass a layer norm.
+    """Swin, SwinV2, ConvNeXt, ResNet: a map of each of four stages; those of Swin and ConvNeXt pass a layer norm.
 
     Windows of Swin never shrink to a small map: the library's classifier shrinks them for good, so that what came
-    before would count.
+    before would count. Those of SwinV2 are as its settings say, whatever the picture's size.
     """
 
     def __init__(self, body: nn.Module, inputs: int) -> None:
@@ -151,7 +151,7 @@ def build(
     """Return a backbone with random weights drawn from torch's generator, or with the user's.
 
     Args:
-        family: `mit`, `vit`, `dinov2`, `swin`, `convnext`, `resnet` or `clip`.
+        family: `mit`, `vit`, `dinov2`, `swin`, `swinv2`, `convnext`, `resnet` or `clip`.
         size: One of `families()[family]`.
         inputs: Channels of the picture.
         weights: Folder with `config.json` and `*.safetensors` as `transformers` saves them, for 3 channels.

@@ -70,6 +70,29 @@ def dice(
     return (1 - (2 * overlap + smooth) / (total + smooth + 1e-9)).mean()
 
 
+def lovasz(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the Lovász-softmax loss (Berman et al., 2018), which stands for 1 - IoU, over all pixels of a batch.
+
+    It is the mean of both classes, or that of the one class that is there; 0 where no pixel counts.
+
+    Args:
+        logits: Of being forged.
+        truth: 0 or 1.
+        valid: Which pixels count.
+    """
+    known = torch.ones_like(truth, dtype=torch.bool) if valid is None else valid
+    forged = truth.float()[known]
+    errors, order = (forged - logits.float().sigmoid()[known]).abs().sort(descending=True)
+    forged, total = forged[order].double(), errors.new_zeros(())
+    for members in (forged, 1 - forged):
+        # What is lost of the IoU when the pixels with the greatest errors are wrong, one after another.
+        lost = 1 - (members.sum() - members.cumsum(0)) / (members.sum() + (1 - members).cumsum(0)).clamp(min=1)
+        steps = torch.diff(lost, prepend=lost.new_zeros(1)).to(errors)
+        total = total + torch.dot(errors, steps) * (members.sum() > 0)
+    classes = (forged.sum() > 0).float() + ((1 - forged).sum() > 0).float()
+    return total / classes.clamp(min=1)
+
+
 def focal(
     logits: Tensor, truth: Tensor, valid: Tensor | None = None, gamma: float = 2.0, alpha: float = 0.25
 ) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tamperscope.errors import InvalidValueError
-from tamperscope.ops import attack
+from tamperscope.ops import attack, changes
 from tamperscope.ops.forge import jitter
 from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.ops.record import Op, record
@@ -68,7 +68,7 @@ class Forged:
     """Forge within the picture, as IML-ViT and MMFusion do; what is forged joins what is forged already.
 
     A picture in which no place is found, or whose forged part is not known, stays as it is. A map of editors says
-    that the editor of the new part is not known.
+    that the editor of the new part is not known, one of changes by how much it differs from what was there.
 
     Attributes:
         forge: What happens.
@@ -87,7 +87,27 @@ class Forged:
         if after.mask is None:
             return replace(after, mask=sample.mask, label=1)
         classes = None if sample.classes is None else np.where(after.mask, np.int16(-1), sample.classes)
-        return replace(after, mask=after.mask | sample.mask, label=1, classes=classes)
+        change = sample.change
+        if change is not None:
+            change = np.where(after.mask, changes.levels(after.rgb, after.mask, sample.rgb), change)
+        return replace(after, mask=after.mask | sample.mask, label=1, classes=classes, change=change)
+
+
+@dataclass(frozen=True, slots=True)
+class Pristine:
+    """An operation that happens to authentic pictures alone; nothing is drawn for any other.
+
+    What only ever happens to them cannot become a mark of forgeries (FakeLocator's partial data augmentation).
+
+    Attributes:
+        op: What happens.
+    """
+
+    op: Op
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return the sample, changed where its label is 0."""
+        return self.op(sample, rng) if sample.label == 0 else sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +176,20 @@ def replay(sample: Sample, ops: Iterable[Mapping[str, Any]], frame: int = 0) -> 
     return sample
 
 
-def parse(chances: Mapping[str, float]) -> Chained:
+def parse(chances: Mapping[str, float], pristine: Mapping[str, float] | None = None) -> Chained:
     """Return the operations that texts stand for, in their order, each with its chance.
 
     Args:
         chances: Chance by text: a chain as `ops.attack.parse` reads it, or a name of `FORGERIES`.
+        pristine: The same for what happens afterwards, and to authentic pictures alone.
 
     Raises:
         InvalidValueError: A setting or a chance is out of range.
         UnknownNameError: There is no such operation or setting.
     """
-    return Chained(tuple(Sometimes(_op(text), chance) for text, chance in chances.items()))
+    ops: list[Op] = [Sometimes(_op(text), chance) for text, chance in chances.items()]
+    ops += [Pristine(Sometimes(_op(text), chance)) for text, chance in (pristine or {}).items()]
+    return Chained(tuple(ops))
 
 
 def _op(text: str) -> Op:

@@ -21,8 +21,8 @@ _PILLOW = {"area": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos
 
 
 def _moved(sample: Sample, rgb: UInt8Array, move: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
-    """Return a sample with new pixels, its mask and its map of editors moved as they were."""
-    maps = {"mask": sample.mask, "classes": sample.classes}
+    """Return a sample with new pixels, its mask and its maps of editors and changes moved as they were."""
+    maps = {"mask": sample.mask, "classes": sample.classes, "change": sample.change}
     return sample.with_pixels(rgb, **{name: np.ascontiguousarray(move(x)) for name, x in maps.items() if x is not None})
 
 

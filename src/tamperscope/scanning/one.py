@@ -26,7 +26,7 @@ from tamperscope.report import schema
 from tamperscope.report.maps import Maps
 from tamperscope.report.text import shell_command
 from tamperscope.scanning.memory import release
-from tamperscope.signal import regions
+from tamperscope.signal import domains, regions
 from tamperscope.types import FloatArray, Prediction, Region, Sample
 from tamperscope.verdict import stability
 from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Curve, shipped_card
@@ -77,11 +77,13 @@ class Scanner:
 
     def __post_init__(self) -> None:
         wanted = list(dict.fromkeys(self.names)) or self._usual()
-        self.names = [name for name in wanted if self.network or name != registry.SHIPPED_NETWORK]
+        self.names = [name for name in wanted if self.network or name not in registry.SHIPPED]
         if not self.names:
-            raise InvalidValueError("expected detectors, found the shipped network alone, which is to be left out")
+            raise InvalidValueError("expected detectors, found shipped networks alone, which are to be left out")
         self.card = shipped_card(registry.SHIPPED_NETWORK in self.names)
         self._loaded = {name: registry.load(name) for name in self.names}
+        for network in self.networks.values():
+            self._weigh(network)
         for folder in self.models:
             self._add(Network(folder))
 
@@ -93,8 +95,13 @@ class Scanner:
             raise InvalidValueError(f"'{network.artifact.folder}': '{network.name}' is the name of another detector")
         self.names = [*self.names, network.name]
         self._loaded[network.name] = network
-        if network.artifact.card.calibration is not None:
-            curve = Curve.model_validate(network.artifact.card.calibration)
+        self._weigh(network)
+
+    def _weigh(self, network: Network) -> None:
+        """Add what a network's own card says of its scores, where the card of the scan says nothing of it."""
+        stated = network.artifact.card.calibration
+        if stated is not None and network.name not in self.card.detectors:
+            curve = Curve.model_validate({**stated, "family": network.family})
             self.card = self.card.with_detector(network.name, curve)
 
     @property
@@ -137,7 +144,7 @@ class Scanner:
             intake=schema.Intake.of(opened.intake),
             picture=_picture(opened.sample),
             facts=opened.facts,
-            findings=[schema.FindingModel.of(f) for f in opened.findings],
+            findings=[schema.FindingModel.of(f) for f in [*opened.findings, *domains.findings(opened.sample)]],
             predictions=[self._row(p, verdict, seconds[p.detector]) for p in predictions],
             verdict=self._verdict(verdict, fused, trials),
             reproduce=self.reproduce(opened.intake["name"]),
@@ -271,7 +278,7 @@ class Scanner:
         if self.quick:
             words.append("--quick")
         own = [name for name in self.names if name in registry.names()]
-        usual = set(self._usual()) - (set() if self.network else {registry.SHIPPED_NETWORK})
+        usual = set(self._usual()) - (set() if self.network else set(registry.SHIPPED))
         if not self.network:
             words.append("--no-model")
         if set(own) != usual:
@@ -294,7 +301,7 @@ class Scanner:
 
 
 NEVER_CHECKED = (
-    ("whether the picture was generated as a whole", "this version reads declared marks only"),
+    ("whether a new generator made the picture", "traces of simple decoders and declared marks are looked for only"),
     ("origin, caption and context", "outside of what pixels and files can tell"),
 )
 

@@ -73,6 +73,12 @@ class Curve(_Frozen):
         """Return what `score` is worth; the outermost knots hold beyond them."""
         return Calibrated(*(float(np.interp(score, self.scores, y)) for y in (self.llr, self.low, self.high)))
 
+    def one_sided(self) -> Curve:
+        """Return the same curve for a detector whose silence says nothing: evidence for, and none against."""
+        return self.model_copy(
+            update={name: tuple(max(0.0, v) for v in getattr(self, name)) for name in ("llr", "low", "high")}
+        )
+
     def heat_table(self) -> FloatArray:
         """Return the log-likelihood ratio of each of the 256 levels of a quantized heatmap."""
         knots = np.linspace(0.0, 1.0, len(self.heat_llr))

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from tamperscope.errors import InvalidValueError, UnknownNameError
 from tamperscope.ops.forge.faces import geometry, part, self_blend, swap, warp
 from tamperscope.ops.forge.faces.base import located
+from tamperscope.signal import alignment
 from tamperscope.types import Sample
 
 SIZE = (300, 280)
-POINTS = geometry.MEAN * 70 + (140, 130)
+POINTS = alignment.MEAN * 70 + (140, 130)
 STILL = {"colour": (0, 0), "sharpness": 0, "shift": (0, 0), "scale": 0}
 
 
@@ -135,8 +136,8 @@ def test_masks_of_a_mirrored_face_are_the_mirrored_masks(seed: int, name: str) -
 def test_a_fit_takes_every_point_to_its_place_and_is_affine_far_away(seed: int, similar: bool) -> None:
     rng = np.random.default_rng(seed)
     onto = POINTS + rng.normal(0, 6, (5, 2))
-    fit = geometry.fitted(geometry.MEAN, onto, similar)
-    np.testing.assert_allclose(fit(geometry.MEAN), onto, atol=1e-4)
+    fit = geometry.fitted(alignment.MEAN, onto, similar)
+    np.testing.assert_allclose(fit(alignment.MEAN), onto, atol=1e-4)
     far = np.array([[50.0, 60.0], [-40.0, 20.0]])
     np.testing.assert_allclose(fit(far), far @ fit.linear[:, :2].T + fit.linear[:, 2], atol=1e-6)
     if similar:
@@ -174,9 +175,9 @@ def test_the_mirror_of_a_face_takes_one_eye_to_the_other() -> None:
         own = sorted(kept)
         np.testing.assert_allclose(points[own] @ there[:, :2].T + there[:, 2], points[kept], atol=1e-9)
         assert np.linalg.det(there[:, :2]) == pytest.approx(-1)
-    assert geometry.unlikeness(POINTS, geometry.MEAN) == pytest.approx(0, abs=1e-9)
-    turned = geometry.MEAN + np.array([[0.0, 0], [0, 0], [0.4, 0], [0, 0], [0, 0]])
-    assert geometry.unlikeness(turned, geometry.MEAN) > 0.2
+    assert geometry.unlikeness(POINTS, alignment.MEAN) == pytest.approx(0, abs=1e-9)
+    turned = alignment.MEAN + np.array([[0.0, 0], [0, 0], [0.4, 0], [0, 0], [0, 0]])
+    assert geometry.unlikeness(turned, alignment.MEAN) > 0.2
 
 
 # Self-blended.
@@ -364,7 +365,7 @@ def test_swapped_eyes_lie_on_the_eyes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     turn, scale = rng.uniform(-0.3, 0.3), rng.uniform(0.9, 1.4)
     spin = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    points = (geometry.MEAN * 70) @ spin.T + (170, 150) + rng.normal(0, 1.5, (5, 2))
+    points = (alignment.MEAN * 70) @ spin.T + (170, 150) + rng.normal(0, 1.5, (5, 2))
     donor = Sample(np.full((400, 360, 3), 40, np.uint8), id="dots", meta=picture(points).meta)
     for point in points:
         middle = tuple(np.rint(point * 16).astype(int).tolist())

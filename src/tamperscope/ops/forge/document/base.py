@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tamperscope.errors import InvalidValueError
 from tamperscope.ops.forge import shapes
 from tamperscope.ops.forge.document import boxes as found
-from tamperscope.ops.forge.document import lines
+from tamperscope.signal import text as given
 from tamperscope.types import BoolArray, Box, Sample, UInt8Array
 
 _HERE = np.eye(2, 3)
@@ -77,16 +77,11 @@ class Edit:
         """
         if self.boxes:
             words = [
-                Word(_checked(box, sample.size), text)
-                for box, text in zip(self.boxes, self.texts or [""] * len(self.boxes), strict=True)
+                Word(given.checked(box, sample.size), said)
+                for box, said in zip(self.boxes, self.texts or [""] * len(self.boxes), strict=True)
             ]
-        elif known := sample.meta.get("words"):
-            words = [Word(_checked(entry["box"], sample.size), str(entry.get("text", ""))) for entry in known]
-        elif known := sample.meta.get("lines"):
-            checked = [{"box": _checked(line["box"], sample.size), "text": line["text"]} for line in known]
-            words = [Word(box, text) for box, text in lines.words(found.ink(sample.rgb), checked)]
         else:
-            words = [Word(box) for box in found.words(sample.rgb)]
+            words = [Word(*one) for one in given.known(sample)] or [Word(box) for box in found.words(sample.rgb)]
         if not words:
             raise InvalidValueError("document: expected a page with dark text, found no word; give the words' boxes")
         return words
@@ -94,13 +89,6 @@ class Edit:
     def region(self, word: Word, words: Sequence[Word], size: tuple[int, int]) -> Box:
         """Return the box that an edit of a word changes."""
         return found.grown(word.box, [other.box for other in words], self.margin, size)
-
-
-def _checked(box: Sequence[int], size: tuple[int, int]) -> Box:
-    height, width = size
-    if len(box) == 4 and 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
-        return int(box[0]), int(box[1]), int(box[2]), int(box[3])
-    raise InvalidValueError(f"document.boxes: expected (x0, y0, x1, y1) inside {width} x {height} pixels, found {box}")
 
 
 def mask_of(size: tuple[int, int], *boxes: Box) -> BoolArray:

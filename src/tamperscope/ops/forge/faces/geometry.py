@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamperscope.errors import InvalidValueError, unknown_name
+from tamperscope.signal.alignment import MEAN, similarity
 from tamperscope.types import BoolArray
 
 Points = NDArray[np.float64]
 
-MEAN: Points = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.62], [-0.44, 1.04], [0.44, 1.04]])
-"""(5, 2), right eye, left eye, nose, right and left corner of the mouth of the mean face."""
 _REACH = 0.5  # width of the bump by which the mean face gives way to one of the five points
 _LEAST = 16.0  # pixels between the eyes
 
@@ -109,7 +108,7 @@ def fitted(points: Points, onto: Points, similar: bool = False) -> Fit:
         similar: Whether the linear part only turns, scales and shifts.
     """
     ones = np.hstack([points, np.ones((5, 1))])
-    linear = _similarity(points, onto) if similar else np.linalg.lstsq(ones, onto, rcond=None)[0].T
+    linear = similarity(points, onto) if similar else np.linalg.lstsq(ones, onto, rcond=None)[0].T
     reach = _REACH * float(np.linalg.norm(points[1] - points[0]))
     rest = onto - ones @ linear.T
     pushes = np.linalg.solve(_bumps(points, points, reach) + 1e-9 * np.eye(5), rest)
@@ -121,22 +120,12 @@ def _bumps(points: Points, anchors: Points, reach: float) -> NDArray[np.float64]
     return np.asarray(np.exp(-squares / (2 * reach**2)), np.float64)
 
 
-def _similarity(points: Points, onto: Points) -> NDArray[np.float64]:
-    """Return the turn, scale and shift, (2, 3), with the least squared error (Umeyama, 1991, without mirroring)."""
-    a, b = (p - p.mean(0) for p in (points, onto))
-    square = (a**2).sum()
-    cos = (a * b).sum() / square
-    sin = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / square
-    turn = np.array([[cos, -sin], [sin, cos]])
-    return np.hstack([turn, (onto.mean(0) - turn @ points.mean(0))[:, None]])
-
-
 def unlikeness(points: Points, others: Points) -> float:
     """Return how far five points at most miss five others after the best turn, scale and shift.
 
     In distances between the eyes of the others. With the mean face it is near 0 for a face seen straight on.
     """
-    linear = _similarity(points, others)
+    linear = similarity(points, others)
     missed = np.linalg.norm(points @ linear[:, :2].T + linear[:, 2] - others, axis=1).max()
     return float(missed / np.linalg.norm(others[1] - others[0]))
 

@@ -20,6 +20,7 @@ from tamperscope.ops.forge import shapes
 from tamperscope.ops.forge.faces import geometry
 from tamperscope.ops.forge.faces.base import FaceEdit, mixed, soft
 from tamperscope.ops.forge.upsampled import remade
+from tamperscope.signal import alignment
 from tamperscope.signal.faces import Face
 from tamperscope.types import BoolArray, Sample, UInt8Array
 
@@ -119,7 +120,7 @@ class Part(FaceEdit):
             )
         part = free[int(rng.integers(len(free)))]
         changes = list(self.changes)
-        if part in ("hair", "skin") or geometry.unlikeness(face.points, geometry.MEAN) > _FRONTAL:
+        if part in ("hair", "skin") or geometry.unlikeness(face.points, alignment.MEAN) > _FRONTAL:
             # Light comes from one side, and a turned face has but one side to show.
             changes = [change for change in changes if change != "mirror"] or changes
         way = (0, 2 * np.pi) if part in ("hair", "eye") else _WARM

@@ -19,6 +19,7 @@ from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.ops.forge import shapes
 from tamperscope.ops.forge.faces import geometry
 from tamperscope.ops.forge.faces.base import FaceEdit, mixed
+from tamperscope.signal import alignment
 from tamperscope.signal.faces import Face
 from tamperscope.types import BoolArray, FloatArray, Sample, UInt8Array
 
@@ -171,7 +172,7 @@ def displaced(rgb: UInt8Array, fit: geometry.Fit, values: Mapping[str, Any]) -> 
     """Return a picture moved by `shift` (right, down) in distances between the eyes, and scaled about the nose."""
     if not any(values["shift"]) and values["scale"] == 1:
         return rgb
-    middle = fit(geometry.MEAN[2:3])[0]
+    middle = fit(alignment.MEAN[2:3])[0]
     warp: NDArray[np.float64] = np.hstack([np.eye(2) * values["scale"], np.zeros((2, 1))])
     warp[:, 2] = middle * (1 - values["scale"]) + np.asarray(values["shift"]) * geometry.unit(fit)
     size = rgb.shape[1::-1]

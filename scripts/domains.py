@@ -1,0 +1,59 @@
+"""Make the sets of the protocol `domains`, one of each of four domains, of groups that no shipped part was trained on.
+
+    TAMPERSCOPE_TAEF2=WEIGHTS python scripts/domains.py --manifest DATA/manifest.jsonl --work out/domains --workers 2
+    tamperscope bench domains --data out/domains --out results/bench_domains
+
+Photographs are parted by group as scripts/localizer.py parts them. It goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from generated import DECODERS
+from localizer import SEED, SETS, SHARES
+
+from tamperscope.data.manifest import Manifest, moved, write
+from tamperscope.data.splitting import split
+from tamperscope.forging import recipe as forging
+from tamperscope.forging.run import forge as make
+
+DOMAINS: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "manipulated": (*SETS["small"], 60),
+    "faces": ("face", ("hosts.max_side=640", "donors.max_side=640"), 60),
+    "documents": ("document", ("hosts.max_side=1024",), 60),
+    **{
+        f"generated_{name}": (
+            "generated",
+            (f"operations={weights}", *((f"ranges.reencoded.model={name}",) if name != "upsampled" else ())),
+            20,
+        )
+        for name, weights in DECODERS.items()
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    print(split(Manifest(args.manifest).where(split="train"), args.work / "photos", SHARES, SEED))
+    listed = args.work / "photos" / "untrained.jsonl"
+    parts = [Manifest(args.work / "photos" / f"{part}.jsonl") for part in ("choose", "measure")]
+    write(listed, (entry for part in parts for entry in part))
+    for name, (stated, changes, count) in DOMAINS.items():
+        found = make(str(listed), forging.load(stated, changes), count, SEED, args.work / name, args.workers)
+        print(name, found, flush=True)
+    made = [Manifest(args.work / name / "manifest.jsonl") for name in DOMAINS if name.startswith("generated_")]
+    out = args.work / "generated"
+    out.mkdir(exist_ok=True)
+    count = write(out / "manifest.jsonl", (moved(entry, one.path.parent, out) for one in made for entry in one))
+    print(json.dumps({"generated": count}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Generated: what a generator's decoder leaves in all of a picture, judged by a small network inside of the package.
+
+How. `networks.npr`: how the pixels of each 2 x 2 cell relate to its first one, and half a ResNet. It was trained on
+photographs that passed a decoder (auto-encoders and up-samplers) and on the same ones that did not, both delivered
+alike, so that neither content nor format tells them apart; its card in `weights/generated` has the pictures, the
+licence, what it was measured on, and where it fails. It is asked without torch.
+
+Limits. It knows the up-samplers and small auto-encoders that it was shown, and finds those after compression, too; on
+a good decoder (TAEF2) and on portraits of Stable Diffusion 3 it is at chance (`results/generated_shipped`). So it is
+shown and never weighed, and its silence says nothing. A photograph that passed a learned upscaler can be called
+generated. Below a JPEG quality of 75 it abstains.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from tamperscope.detectors.base import Guide, NotApplicable
+from tamperscope.detectors.network import Network
+from tamperscope.media.quantization import nearest_quality
+from tamperscope.types import Finding, Prediction, Sample
+
+LEAST_QUALITY = 75
+"""JPEG quality below which nothing was trained, and nothing is judged."""
+
+
+class Generated(Network):
+    """The exported judge of whole pictures that the package ships.
+
+    Raises:
+        InputError: Its files are not those that its card was written for.
+    """
+
+    family = "upsampling"
+    min_side = 128
+    localizes = False
+    guide = Guide(
+        looks_at="How neighbouring pixels relate, which the decoders of generators leave otherwise than cameras do.",
+        how_to_read="It has no map: the score tells how much the whole picture looks like a decoder's work.",
+        when_it_lies="Upscaled and heavily denoised photographs can look generated; resizing and compression hide it.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(Path(str(resources.files("tamperscope.weights"))) / "generated")
+
+    def analyze(self, sample: Sample) -> Prediction:
+        """Return the score, and whether it reaches the threshold of the card; see `Detector.analyze`."""
+        if sample.jpeg is not None:
+            quality = nearest_quality(sample.jpeg.qtables).quality
+            if quality < LEAST_QUALITY:
+                raise NotApplicable(f"JPEG quality {quality}: below {LEAST_QUALITY} no trace of a decoder is left")
+        answer, least = super().analyze(sample), self.artifact.card.threshold
+        told = f"its score is {answer.score:.3f}, and one in twenty photographs reaches {least:.3f}"
+        if answer.score >= least:
+            text = f"Neighbouring pixels relate as after a simple decoder or up-sampler: {told}."
+        else:
+            text = f"Neighbouring pixels are not as after a simple decoder: {told}. New generators leave less."
+        answer.reasons = [Finding("generated.score", text, "info", {"score": answer.score}, self.name)]
+        return answer
