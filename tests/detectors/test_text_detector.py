@@ -178,9 +178,10 @@ def test_the_decision_is_where_it_is_set() -> None:
 
 def test_a_heading_shares_its_looks_with_its_row_alone() -> None:
     """A word is set against its row and its surroundings; what either has in common with it is no deviation."""
-    printed, deviations = examined(typed(rows={5: Style(bold=1)}).sample)
-    stroke = deviations[:, TRACES.index("stroke")]
+    printed, deviations = examined(typed(rows={5: Style(size=30, bold=1)}).sample)
     heading = np.array([word.row == 5 for word in printed.words])
-    assert np.nanmax(np.abs(stroke[heading])) < 3
-    printed, deviations = examined(page("stroke").sample)
-    assert np.nanmax(deviations[:, TRACES.index("stroke")]) > 10
+    assert heading.sum() >= 3
+    for trace in ("size", "stroke"):
+        assert np.nanmax(np.abs(deviations[heading, TRACES.index(trace)])) < 3
+        _, alone = examined(page(trace).sample)
+        assert np.nanmax(alone[:, TRACES.index(trace)]) > 8

@@ -255,7 +255,7 @@ class ResidualTokens(nn.Module):
         self.width = width
         self.register_buffer("kernel", srm3()[1].expand(3, 1, 5, 5).clone(), persistent=False)
         widths = (6, width // 8, width // 4, width // 2, width)
-        self.layers = nn.Sequential(*(_convolution(widths[i], widths[i + 1], 2 if i else 1) for i in range(4)))
+        self.layers = nn.Sequential(*(_convolution(widths[i], widths[i + 1], 4 if i else 3) for i in range(4)))
         self.places = nn.Parameter(0.1 * torch.randn((side // self.patch) ** 2 + 1, width))
 
     def forward(self, pixels: Tensor, normalized: Tensor) -> Tensor:
@@ -306,10 +306,10 @@ class _Layer(nn.Module):
         return self.norm2(own + self.drop(self.feed(own)))
 
 
-def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+def _convolution(inputs: int, outputs: int, size: int) -> nn.Sequential:
+    """Return a layer that keeps the size (3), or halves it (4, even: so each token lies in the middle of its patch)."""
+    convolution = nn.Conv2d(inputs, outputs, size, size - 2, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def build(size: Size = "tiny", **settings: Any) -> HidaNet:

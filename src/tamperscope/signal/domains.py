@@ -26,9 +26,9 @@ from tamperscope.types import BoolArray, Finding, Sample, UInt8Array
 Name = Literal["document", "face", "drawing", "photo"]
 NAMES: tuple[Name, ...] = get_args(Name)
 
-LETTERS = 80
+LETTERS = 66
 """Letters in rows that a page has at least."""
-SHARE = 0.04
+SHARE = 0.03
 """Of all ink that the letters in rows of a page make up, the desk that it lies on among it."""
 FACE = 80
 """Pixels of the shorter side of a face that can be judged."""
@@ -117,8 +117,7 @@ def findings(sample: Sample) -> list[Finding]:
 
 def measured(sample: Sample) -> Domains:
     """Return the domains of a picture, measured anew."""
-    document = page(sample.rgb)
-    return Domains(document, face(sample), drawing(sample.rgb))
+    return Domains(page(sample.rgb), face(sample), drawing(sample.rgb))
 
 
 def page(rgb: UInt8Array) -> float:
@@ -127,7 +126,11 @@ def page(rgb: UInt8Array) -> float:
     Args:
         rgb: (H, W, 3).
     """
-    letters, share = letters_in_rows(ink_of(rgb))
+    return page_score(*letters_in_rows(ink_of(rgb)))
+
+
+def page_score(letters: int, share: float) -> float:
+    """Return the score of a page by what `letters_in_rows` counted."""
     return min(1.0, 0.5 * letters / LETTERS, 0.5 * share / SHARE)
 
 
@@ -199,7 +202,11 @@ def drawing(rgb: UInt8Array) -> float:
     Args:
         rgb: (H, W, 3).
     """
-    flat, common = flatness(rgb)
+    return drawing_score(*flatness(rgb))
+
+
+def drawing_score(flat: float, common: float) -> float:
+    """Return the score of a drawing by what `flatness` measured."""
     # What is less flat, or has more colours, falls short by as much as it lacks of the whole.
     lacking = max((1 - flat) / (1 - FLAT), (1 - common) / (1 - COLOURS))
     return float(np.clip(1 - 0.5 * lacking, 0, 1))
@@ -214,12 +221,12 @@ def flatness(rgb: UInt8Array) -> tuple[float, float]:
     small = _shrunk(rgb, _SMALL)
     if min(small.shape[:2]) < 2:
         return 0.0, 0.0
-    right = cv2.absdiff(small[:-1, :-1], small[:-1, 1:]).max(2)
-    down = cv2.absdiff(small[:-1, :-1], small[1:, :-1]).max(2)
-    flat = float((np.maximum(right, down) <= 2).mean())
-    bins = (small >> 4).astype(np.int32) @ np.array([256, 16, 1], np.int32)
-    counts = np.sort(np.bincount(bins.ravel(), minlength=4096))
-    return flat, float(counts[-8:].sum() / bins.size)
+    right = cv2.absdiff(small[:-1, :-1], small[:-1, 1:])
+    down = cv2.absdiff(small[:-1, :-1], small[1:, :-1])
+    flat = cv2.inRange(cv2.max(right, down), (0, 0, 0), (2, 2, 2))
+    red, green, blue = (plane.astype(np.uint16) for plane in cv2.split(small >> 4))
+    counts = np.sort(np.bincount(((red << 8) | (green << 4) | blue).ravel(), minlength=4096))
+    return cv2.countNonZero(flat) / flat.size, float(counts[-8:].sum() / red.size)
 
 
 def _shrunk(rgb: UInt8Array, side: int) -> UInt8Array:

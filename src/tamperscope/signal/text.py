@@ -31,7 +31,7 @@ _TALL = 0.6  # of the height of a row: lower characters do not tell where the ro
 _SHARED = 0.4  # of the lower one's height: what words of one row share at least
 _NEXT = 3.0  # heights of a word, within which the next one stands
 _STEEPEST = 0.2
-_NEAR = 32  # words around one that tell how its row falls
+_NEAR = (8, 24)  # least and most words around one that tell how its row falls; else a quarter of all
 _LOCK = threading.Lock()
 
 Known = list[tuple[Box, str]]
@@ -268,7 +268,8 @@ def _slopes(boxes: NDArray[np.float64], feet: NDArray[np.float64]) -> NDArray[np
             reaches.append(reach)
     if len(ways) < 3:
         return np.zeros(len(boxes))
-    near = spatial.cKDTree(places).query(np.stack([x, boxes[:, 3]], 1), k=min(_NEAR, len(ways)))[1]
+    count = min(len(ways), int(np.clip(len(ways) // 4, *_NEAR)))
+    near = spatial.cKDTree(places).query(np.stack([x, boxes[:, 3]], 1), k=count)[1]
     steep = [_weighted_median(np.array(ways)[some], np.array(reaches)[some]) for some in near]
     return np.clip(steep, -_STEEPEST, _STEEPEST)
 
