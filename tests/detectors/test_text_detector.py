@@ -85,7 +85,7 @@ def test_the_plain_page_raises_no_alarm() -> None:
         found = load("text").predict(typed(seed=seed).sample)
         assert found.score < 0
         assert found.heatmap is not None
-        assert found.heatmap.max() < 0.1
+        assert found.heatmap.max() < 0.25
         assert found.regions == []
         assert [reason.code for reason in found.reasons] == ["text.none"]
 

@@ -92,10 +92,11 @@ class Text(Detector):
         marked = [int(k) for k in order if nfa[k] < level]
         told = [_told(page.words[k], deviations[k], tails[k], float(nfa[k]), sample.size) for k in marked[:_SHOWN]]
         score = -float(nfa[order[0]])
-        counts = {"words": len(page.words), "rows": page.rows, "finder": page.finder, "tests": tests}
+        judged = int(np.isfinite(tails).any(axis=1).sum())
+        counts = {"words": judged, "rows": page.rows, "finder": page.finder, "tests": tests}
         reasons = [Finding("text.word", region.words, "info", region.values, self.name) for region in told]
         if not reasons:
-            quiet = f"None of {len(page.words)} words differs from those around it more than words of receipts do."
+            quiet = f"None of {judged} words differs from those around it more than words of receipts do."
             reasons = [Finding("text.none", quiet, "info", counts, self.name)]
         return Prediction(
             self.name,
@@ -109,7 +110,7 @@ class Text(Detector):
 
 
 def examined(sample: Sample, finder: Finder = "auto") -> tuple[Page, Floats]:
-    """Return the words of a page that look like print, and their deviations (N, 8) in the order of `TRACES`.
+    """Return the words of a page and their deviations (N, 8) in the order of `TRACES`; nan of what is not like print.
 
     Args:
         sample: The page.
@@ -129,7 +130,9 @@ def examined(sample: Sample, finder: Finder = "auto") -> tuple[Page, Floats]:
         )
     if abs(float(np.median(printed.slopes))) > _STEEPEST:
         raise NotApplicable("the lines of text are not level; turn the page upright")
-    return printed, word_traces.deviations(printed, word_traces.measures(sample.rgb, printed))
+    deviations = np.full((len(page.words), len(TRACES)), math.nan)
+    deviations[kept] = word_traces.deviations(printed, word_traces.measures(sample.rgb, printed))
+    return page, deviations
 
 
 def log10_tails(deviations: Floats) -> Floats:
@@ -171,10 +174,13 @@ def _grown(word: Word, size: tuple[int, int]) -> Box:
 
 
 def _heat(page: Page, beyond: Floats, size: tuple[int, int]) -> FloatArray:
-    """Return the words painted by how far their log10 NFA is beyond the decision, which is 0.5; all else is 0."""
+    """Return the words painted by how far their log10 NFA is beyond the decision, which is 0.5; all else is 0.
+
+    One step of heat is two powers of ten, so that words that are no alarm differ in eight bits, too.
+    """
     heat = np.zeros(size, np.float32)
     for word, off in zip(page.words, beyond, strict=True):
         x0, y0, x1, y1 = _grown(word, size)
         part = heat[y0:y1, x0:x1]
-        np.maximum(part, np.float32(1 / (1 + 10.0 ** min(off, 30.0))), out=part)
+        np.maximum(part, np.float32(1 / (1 + 10.0 ** (min(off, 30.0) / 2))), out=part)
     return heat
