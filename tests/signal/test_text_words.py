@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
-from tamperscope.signal import text, words
+from tamperscope.signal import text, word_traces, words
 from tamperscope.types import Box, Sample
 from typed_page import typed
 
@@ -151,3 +151,21 @@ def test_the_reader_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     text._reader.cache_clear()
     assert found.finder == "ocr"
     assert [word.text for word in found.words] == page.texts[:5]
+
+
+def test_only_what_looks_like_print_is_judged() -> None:
+    page = typed()
+    plain = [{"box": list(box)} for box in page.boxes]
+    both = {"box": list(words.bounds([page.boxes[10], page.boxes[15]]))}
+    one = {"box": list(words.glyphs(words.ink(page.rgb), page.boxes[20])[0])}
+    given = text.find(Sample(page.rgb, meta={"words": [*plain, both, one]}))
+    kept = {word.box for word, judged in zip(given.words, word_traces.judged(given), strict=True) if judged}
+    assert kept <= set(page.boxes), "neither two lines in one box nor a single character"
+    assert len(kept) > 0.85 * len(page.boxes)
+    # Strokes that run on, as a hand writes, are one wide part.
+    joined = page.rgb.copy()
+    for _, y0, _, y1 in page.boxes[:10]:
+        joined[(y0 + y1) // 2 : (y0 + y1) // 2 + 2, 40:690] = 40
+    written = text.page(words.ink(joined), [(box, "") for box in page.boxes])
+    rows = np.array([word.row for word in written.words])
+    assert not word_traces.judged(written)[rows < 2].any()
