@@ -218,8 +218,9 @@ def write_table(args: argparse.Namespace) -> None:
         "right is a page for scanned and photographed pages, a drawing for what is drawn, else a face where the "
         "built-in finder finds one of 80 pixels, which makes that column agree with itself, and a photo elsewhere. "
         f"{len(measuring)} pictures of the half of the groups that chose no threshold; {len(every) - len(rows)} could "
-        "not be opened. `drawn` and `photographed` are made by the script, so they are easier than real ones. In "
-        "brackets: 95 % after Wilson. The second table is of the other half, on which the thresholds were chosen."
+        "not be opened. That half was looked at once before, with other thresholds for pages. `drawn` and "
+        "`photographed` are made by the script, so they are easier than real ones. In brackets: 95 % after Wilson. The "
+        "second table is of the other half, on which the thresholds were chosen."
     )
     table = {
         "about": about,
@@ -234,7 +235,7 @@ def write_table(args: argparse.Namespace) -> None:
             "common": domains.COLOURS,
         },
         "cost": (
-            f"Processor time on a busy machine: {1e3 * seconds / sum(row['megapixels'] for row in rows):.0f} ms a "
+            f"Processor time: {1e3 * seconds / sum(row['megapixels'] for row in rows):.0f} ms a "
             f"megapixel over all, {1e3 * float(np.median([row['seconds'] for row in rows])):.0f} ms a picture in the "
             f"median, {1e3 * max(row['seconds'] for row in rows):.0f} ms at most; most of it is the finder of faces, "
             "which costs the same for pictures of any size."

@@ -43,7 +43,7 @@ ABOUT = About(
         "know nothing of pictures.",
         "Schedule, betas and the window of training are not known to us: see the recipe.",
         "`tiny` has tiles of 64 pixels, and in place of CLIP a small network that learns, on magnitudes of the KV "
-        "residual: a first layer that is learned finds nothing in so short a training.",
+        "residual and their logarithms: a first layer that is learned finds nothing in so short a training.",
     ),
 )
 
