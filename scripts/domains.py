@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from generated import DECODERS
+from generated import DECODERS, changes
 from localizer import SEED, SETS, SHARES
 
 from tamperscope.data.manifest import Manifest, moved, write
@@ -24,14 +24,7 @@ DOMAINS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "manipulated": (*SETS["small"], 60),
     "faces": ("face", ("hosts.max_side=640", "donors.max_side=640"), 60),
     "documents": ("document", ("hosts.max_side=1024",), 60),
-    **{
-        f"generated_{name}": (
-            "generated",
-            (f"operations={weights}", *((f"ranges.reencoded.model={name}",) if name != "upsampled" else ())),
-            20,
-        )
-        for name, weights in DECODERS.items()
-    },
+    **{f"generated_{name}": ("generated", changes(name), 20) for name in DECODERS},
 }
 
 
@@ -45,8 +38,8 @@ def main() -> None:
     listed = args.work / "photos" / "untrained.jsonl"
     parts = [Manifest(args.work / "photos" / f"{part}.jsonl") for part in ("choose", "measure")]
     write(listed, (entry for part in parts for entry in part))
-    for name, (stated, changes, count) in DOMAINS.items():
-        found = make(str(listed), forging.load(stated, changes), count, SEED, args.work / name, args.workers)
+    for name, (stated, change, count) in DOMAINS.items():
+        found = make(str(listed), forging.load(stated, change), count, SEED, args.work / name, args.workers)
         print(name, found, flush=True)
     made = [Manifest(args.work / name / "manifest.jsonl") for name in DOMAINS if name.startswith("generated_")]
     out = args.work / "generated"

@@ -55,15 +55,19 @@ ATTACKS = {
 }
 
 
+def changes(decoder: str) -> tuple[str, ...]:
+    """Return what differs from the recipe `generated` for one decoder."""
+    model = () if decoder == "upsampled" else (f"ranges.reencoded.model={decoder}",)
+    return (f"operations={DECODERS[decoder]}", *model)
+
+
 def forge(args: argparse.Namespace) -> None:
     """Write the photographs' parts, their forgeries, and the portraits."""
     print(split(Manifest(args.manifest).where(split="train"), args.work / "photos", SHARES, SEED))
     for part, counts in COUNTS.items():
         for decoder, number in counts.items():
-            change = [f"operations={DECODERS[decoder]}"]
-            change += [f"ranges.reencoded.model={decoder}"] if decoder != "upsampled" else []
             photos, out = args.work / f"photos/{part}.jsonl", args.work / part / decoder
-            found = make(str(photos), forging.load("generated", change), number, SEED, out, args.workers)
+            found = make(str(photos), forging.load("generated", changes(decoder)), number, SEED, out, args.workers)
             print(part, decoder, found, flush=True)
     for label in EQUAL:
         portraits(args.manifest, args.work, label)

@@ -452,7 +452,6 @@ def test_the_trained_score_rests_on_the_confidence() -> None:
     auc = {name: ranking.auc(score.numpy(), forged) for name, score in auc.items()}
     right = (mask.numpy() > 0) == truth
     auc["right"] = ranking.auc(sure.numpy().ravel(), right.ravel())
-    print(auc)
     assert auc["own"] > 0.85, auc
     assert auc["right"] > 0.75, auc
     assert max(auc[name] for name in ("map", "flat", "of another", "never any")) < auc["own"] - 0.15, auc

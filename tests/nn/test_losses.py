@@ -179,3 +179,21 @@ def test_each_picture_counts_alike_in_the_loss_and_padding_does_not() -> None:
     torch.testing.assert_close(found, (one + two) / 2)
     torch.testing.assert_close(losses.map_bce({"mask": logits}, {"mask": truth}), losses.bce(logits, truth))
     assert losses.map_bce({"mask": logits}, {"mask": truth, "valid": valid & False}) == 0
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.1]))
+@settings(max_examples=30, deadline=None)
+def test_scores_of_unknown_pictures_cost_nothing_and_dilute_the_mean(seed: int, smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = 3 * torch.randn(9, generator=generator)
+    label = torch.randint(-1, 2, (9,), generator=generator)
+    truth = label.clamp(min=0).float() * (1 - smoothing) + smoothing / 2
+    each = F.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+    found = losses.label_bce(scores, label, smoothing)
+    assert found.item() == pytest.approx((each * (label >= 0)).sum().item() / 9, abs=1e-6)
+    moved = losses.label_bce(torch.where(label < 0, scores + 5, scores), label, smoothing)
+    assert moved.item() == pytest.approx(found.item(), abs=1e-6)
+
+
+def test_pictures_of_unknown_label_alone_cost_zero() -> None:
+    assert losses.label_bce(torch.tensor([4.0, -2.0]), torch.tensor([-1, -1])).item() == 0

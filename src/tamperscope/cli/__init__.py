@@ -88,6 +88,8 @@ def scan(
 
 def _prepare(workers: int, engine: str, limits: Limits) -> bool:
     """Start the processes of a scan before this one imports the same; return whether the workers are prepared."""
+    if engine != "local":
+        return False
     if workers == 1:
         from tamperscope.media import isolate
 
@@ -95,7 +97,7 @@ def _prepare(workers: int, engine: str, limits: Limits) -> bool:
         return False
     from tamperscope import workers as crew
 
-    return engine == "local" and crew.prepare(PREPARED)
+    return crew.prepare(PREPARED)
 
 
 @app.command()

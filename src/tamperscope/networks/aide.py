@@ -124,10 +124,7 @@ class Aide(Network):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `score`, the cross-entropy with smoothed labels: a mean over all pictures, of unknown (-1) ones 0."""
-        label = batch["label"]
-        known = label >= 0
-        truth = label.clamp(min=0) * (1 - SMOOTHING) + SMOOTHING / 2
-        return {"score": known.float().mean() * losses.bce(outputs["score"], truth, known)}
+        return {"score": losses.label_bce(outputs["score"], batch["label"], SMOOTHING)}
 
 
 class _Semantic(nn.Module):

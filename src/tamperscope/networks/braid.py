@@ -15,11 +15,11 @@ from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.geometry import PIECE
 from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import losses
-from tamperscope.nn.coefficients import CELL, Coefficients
+from tamperscope.nn.coefficients import CELL, CLIP, Coefficients
 from tamperscope.nn.efficientnet_lite import EfficientNetLite0
 from tamperscope.nn.heads import resized
 from tamperscope.nn.plain import Factors, Score
-from tamperscope.nn.stems import CLIP, Stem
+from tamperscope.nn.stems import Stem
 
 ABOUT = About(
     title="Braid",

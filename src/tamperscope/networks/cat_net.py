@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import losses
-from tamperscope.nn.coefficients import CELL, Coefficients
+from tamperscope.nn.coefficients import CELL, CLIP, Coefficients, planes
 from tamperscope.nn.heads import resized
 from tamperscope.nn.hrnet import Branches, HrNet, Residual, Stage, conv, stages
-from tamperscope.nn.stems import CLIP
 
 ABOUT = About(
     title="CAT-Net",
@@ -69,8 +68,7 @@ class Twice(nn.Module):
             coefficients: (B, 64, h, w), in steps.
             table: (B, 8, 8) steps.
         """
-        plane = F.pixel_shuffle(coefficients.abs().clamp(max=CLIP), CELL)[:, 0].long()
-        maps = self.planes(F.one_hot(plane, CLIP + 1).permute(0, 3, 1, 2).to(table.dtype))
+        maps = self.planes(planes(F.pixel_shuffle(coefficients, CELL)[:, 0]).to(table.dtype))
         cells = F.pixel_unshuffle(maps, CELL)
         steps = table.flatten(1).repeat(1, maps.shape[1])[..., None, None]
         found: Tensor = self.blocks(torch.cat([cells, cells * steps], 1))
@@ -152,10 +150,7 @@ class CatNet(Network):
         if self.coefficients is not None and self.twice is not None and self.branches is not None:
             whole = -F.max_pool2d(-valid, CELL)
             known = self.coefficients(image, needs["qtables"]).to(image.dtype) * whole
-            with torch.autocast(image.device.type, enabled=False):
-                # Steps and magnitudes are exact here; the library's bfloat16 kernels break this dilation on some CPUs.
-                twice = self.twice(known.float(), needs["qtables"][:, 0].float())
-            found.append(self.branches([twice]))
+            found.append(self.branches([self.twice(known, needs["qtables"][:, 0].to(image.dtype))]))
         most = max(map(len, found))
         both = [torch.cat([maps[i - most] for maps in found if len(maps) >= most - i], 1) for i in range(most)]
         maps = self.joint(both)

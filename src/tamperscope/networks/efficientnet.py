@@ -71,10 +71,7 @@ class EfficientNetJudge(Network):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `label`: the cross-entropy of the score; no truth but `label` is read, of which -1 teaches nothing."""
-        label = batch["label"]
-        known = label >= 0
-        # A mean over all pictures, not the known ones: these would count more beside unknown ones.
-        return {"label": known.float().mean() * losses.bce(outputs["score"], label.clamp(min=0), known)}
+        return {"label": losses.label_bce(outputs["score"], batch["label"])}
 
 
 def build(size: Size = "tiny", **settings: Any) -> EfficientNetJudge:

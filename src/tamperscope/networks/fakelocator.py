@@ -133,11 +133,7 @@ class FakeLocator(Network):
         error = apart.abs() if self.regression == "l1" else apart.square()
         valid = batch.get("valid")
         terms = {"map": error.mean() if valid is None else (error * valid).sum() / valid.sum().clamp(min=1)}
-        label = batch["label"]
-        known = label >= 0
-        # A mean over all pictures, not the known ones: these would count more beside unknown ones.
-        score = losses.bce(outputs["score"], label.clamp(min=0), known)
-        terms["label"] = self.label * known.float().mean() * score
+        terms["label"] = self.label * losses.label_bce(outputs["score"], batch["label"])
         return terms
 
     def truth(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError
 from tamperscope.networks.base import About, Network, Size
-from tamperscope.networks.npr import Bottleneck
 from tamperscope.nn import losses
+from tamperscope.nn.bottlenecks import stage, through
 from tamperscope.nn.rectangles import cornered, halved, inside
 from tamperscope.nn.spectra import ChannelHighPass, Lows, SpectrumConv, lows, without_low
 
@@ -65,8 +65,8 @@ class FreqNet(Network):
         self.fine = nn.ModuleList([_Filter(3, width, 1, True), _Filter(width, width, 2, True)])
         self.coarse = nn.ModuleList([_Filter(4 * width, 4 * width, 1), _Filter(4 * width, 4 * width, 2)])
         self.pool = nn.MaxPool2d(3, 2, 1)
-        self.first = _stage(width, width, 1, depths[0])
-        self.second = _stage(4 * width, 2 * width, 2, depths[1])
+        self.first = stage(width, width, 1, depths[0])
+        self.second = stage(4 * width, 2 * width, 2, depths[1])
         self.last = nn.Linear(8 * width, 1)
         for layer in self.modules():
             # Those of filters with a bias are drawn by themselves.
@@ -87,12 +87,11 @@ class FreqNet(Network):
         # Nothing is below 0, so that zeros beyond the picture are never a maximum.
         x = self.pool(x * inside(heights, widths, x))
         heights, widths = halved(heights), halved(widths)
-        x = _through(self.first, x, inside(heights, widths, x))
+        x, _ = through(self.first, x, inside(heights, widths, x))
         x = self._filtered(self.coarse, x, heights, widths)
         heights, widths = halved(heights), halved(widths)
-        x = _through(self.second, x, inside(heights, widths, x)).float()
-        area = inside(halved(heights), halved(widths), x)
-        return {"score": self.last((x * area).sum((2, 3)) / area.sum((2, 3)).clamp(min=1))[:, 0]}
+        x, area = through(self.second, x, inside(heights, widths, x))
+        return {"score": self.last((x.float() * area).sum((2, 3)) / area.sum((2, 3)).clamp(min=1))[:, 0]}
 
     def _filtered(self, filters: nn.ModuleList, x: Tensor, heights: Tensor, widths: Tensor) -> Tensor:
         """Return maps after two filters, the second of which halves them."""
@@ -102,10 +101,7 @@ class FreqNet(Network):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `label`: the cross-entropy of the score; no truth but `label` is read, of which -1 teaches nothing."""
-        label = batch["label"]
-        known = label >= 0
-        # A mean over all pictures, not the known ones: these would count more beside unknown ones.
-        return {"label": known.float().mean() * losses.bce(outputs["score"], label.clamp(min=0), known)}
+        return {"label": losses.label_bce(outputs["score"], batch["label"])}
 
 
 class _Filter(nn.Module):
@@ -140,19 +136,6 @@ class _Filter(nn.Module):
         """
         x = F.relu(self.across(F.relu(self.mix(F.relu(without_low(x, low))))))
         return F.relu(self.spectrum(x, heights, widths))
-
-
-def _stage(inputs: int, width: int, stride: int, depth: int) -> nn.ModuleList:
-    return nn.ModuleList([Bottleneck(inputs, width, stride), *(Bottleneck(4 * width, width) for _ in range(depth - 1))])
-
-
-def _through(blocks: nn.ModuleList, x: Tensor, within: Tensor) -> Tensor:
-    """Return maps after blocks; `within` (B, 1, h, w) is which places of `x` are looked at."""
-    for block in blocks:
-        x = block(x, within)
-        step: Any = block.stride
-        within = within[..., ::step, ::step]
-    return x
 
 
 def build(size: Size = "tiny", **settings: Any) -> FreqNet:

@@ -159,16 +159,14 @@ class HidaNet(Network):
         A token's truth is the share of its pixels that is forged. Of pictures whose label (-1) or table (of ones) is
         not known that term is 0, and the mean is over all.
         """
-        known = batch["label"] >= 0
         mask, tokens, places = batch["mask"], outputs["tokens"], outputs["places"]
         valid = batch.get("valid")
         extent = cover.extents(torch.ones_like(mask, dtype=torch.bool) if valid is None else valid)
         cut = cover.cut(mask, extent, places, self.tile).flatten(0, 1)
         truth = F.avg_pool2d(cut, self.patch).view_as(tokens)
         there = (places[..., 0] >= 0)[..., None, None].expand_as(tokens)
-        label = losses.bce(outputs["score"], batch["label"].clamp(min=0), known)
         terms = {
-            "label": known.float().mean() * label,
+            "label": losses.label_bce(outputs["score"], batch["label"]),
             "tokens": self.factors[1] * losses.bce(tokens, truth, there),
         }
         if "qtables" in batch:

@@ -136,8 +136,7 @@ class MvssNet(Network):
         if not known.all():
             part = None if valid is None else valid[~known]
             terms["seg"] = terms["seg"] + self.clf * (~known).float().mean() * _dice(mask[~known], truth[~known], part)
-        # A mean over all pictures, not the known ones: these would count more beside unknown ones.
-        terms["clf"] = self.clf * known.float().mean() * losses.bce(outputs["score"], label.clamp(min=0), known)
+        terms["clf"] = self.clf * losses.label_bce(outputs["score"], label)
         cells, counted = outlines(truth, outputs["edge"].shape[-2:], valid)
         terms["edge"] = self.edge * _dice(outputs["edge"], cells, counted)
         return terms

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tamperscope.errors import InvalidValueError
 from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import losses
+from tamperscope.nn.bottlenecks import stage, through
 from tamperscope.nn.filters import Npr
 from tamperscope.nn.hrnet import conv
 
@@ -62,10 +63,7 @@ class NprNet(Network):
         self.relations = Npr()
         self.stem = conv(3, width, stride=2)
         self.pool = nn.MaxPool2d(3, 2, 1)
-        blocks: list[nn.Module] = []
-        for inputs, inner, stride, depth in ((width, width, 1, depths[0]), (4 * width, 2 * width, 2, depths[1])):
-            blocks += [Bottleneck(inputs, inner, stride), *(Bottleneck(4 * inner, inner) for _ in range(depth - 1))]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList([*stage(width, width, 1, depths[0]), *stage(4 * width, 2 * width, 2, depths[1])])
         self.last = nn.Linear(8 * width, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -81,12 +79,7 @@ class NprNet(Network):
         """
         cells = whole_cells(image, valid)
         x = self.pool(self.stem(self.seen(image, cells)) * cells)
-        # Every place of a map lies on one of the map before, so what is inside follows by the same steps.
-        inside = cells[..., ::2, ::2]
-        for block in self.blocks:
-            x = block(x, inside)
-            step: Any = block.stride
-            inside = inside[..., ::step, ::step]
+        x, inside = through(self.blocks, x, cells[..., ::2, ::2])
         mean = (x.float() * inside).sum((2, 3)) / inside.sum((2, 3)).clamp(min=1)
         return {"score": self.last(mean)[:, 0]}
 
@@ -104,37 +97,7 @@ class NprNet(Network):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `label`: the cross-entropy of the score; no truth but `label` is read, of which -1 teaches nothing."""
-        label = batch["label"]
-        known = label >= 0
-        # A mean over all pictures, not the known ones: these would count more beside unknown ones.
-        return {"label": known.float().mean() * losses.bce(outputs["score"], label.clamp(min=0), known)}
-
-
-class Bottleneck(nn.Module):
-    """ResNet's block of 1 x 1, 3 x 3 and 1 x 1 convolutions, to which places outside of the picture are zeros.
-
-    Args:
-        inputs: Channels in; 4 `width` come out.
-        width: Of the 3 x 3 convolution.
-        stride: Of the same.
-    """
-
-    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
-        super().__init__()
-        self.stride = stride
-        self.narrow, self.middle = conv(inputs, width, 1), conv(width, width, 3, stride)
-        self.wide = conv(width, 4 * width, 1, relu=False)
-        same = inputs == 4 * width and stride == 1
-        self.short = nn.Identity() if same else conv(inputs, 4 * width, 1, stride, relu=False)
-
-    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
-        """Return (B, 4 width, ceil(h / stride), ceil(w / stride)).
-
-        Args:
-            x: (B, inputs, h, w).
-            inside: (B, 1, h, w), 0 or 1; where it is 0 nothing is looked at.
-        """
-        return F.relu(self.wide(self.middle(self.narrow(x) * inside)) + self.short(x))
+        return {"label": losses.label_bce(outputs["score"], batch["label"])}
 
 
 def whole_cells(image: Tensor, valid: Tensor | None = None) -> Tensor:

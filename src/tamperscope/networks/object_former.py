@@ -142,10 +142,7 @@ class ObjectFormer(Network):
         """
         score = outputs["score"]
         label = batch.get("label", torch.full(score.shape, -1, device=score.device))
-        known = label >= 0
-        # A mean over all pictures, not the known ones: these would count more beside unknown ones.
-        image = self.weight * known.float().mean() * losses.bce(score, label.clamp(min=0), known)
-        return {"mask": map_bce(outputs, batch), "score": image}
+        return {"mask": map_bce(outputs, batch), "score": self.weight * losses.label_bce(score, label)}
 
 
 class Layer(nn.Module):

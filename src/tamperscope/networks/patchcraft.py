@@ -114,9 +114,7 @@ class PatchCraft(Network):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `score`, the cross-entropy: a mean over all pictures, of which those of unknown label (-1) cost 0."""
-        label = batch["label"]
-        known = label >= 0
-        return {"score": known.float().mean() * losses.bce(outputs["score"], label.clamp(min=0), known)}
+        return {"score": losses.label_bce(outputs["score"], batch["label"])}
 
 
 def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tamperscope.nn.filters import dct_matrix
 
-CELL = 8
+CELL, CLIP = 8, 20
 
 
 class Coefficients(nn.Module):
@@ -38,3 +38,15 @@ class Coefficients(nn.Module):
         blocks = F.pixel_unshuffle(0.299 * red + 0.587 * green + 0.114 * blue - 128, CELL)
         found = (self.transform.double() @ blocks.flatten(2)).reshape(blocks.shape)
         return (found / tables[:, 0].reshape(-1, CELL**2, 1, 1).double() + 1e-6).round()
+
+
+def planes(coefficients: Tensor) -> Tensor:
+    """Return magnitudes to `CLIP` as planes of 0 and 1, (B, CLIP + 1, H, W) int64, of which one is 1 at each place.
+
+    In rows, not by channel: bfloat16's kernels for dilated convolutions break on some CPUs where channels come first.
+
+    Args:
+        coefficients: (B, H, W), quantized.
+    """
+    found = F.one_hot(coefficients.abs().clamp(max=CLIP).long(), CLIP + 1)
+    return found.permute(0, 3, 1, 2).contiguous()

@@ -23,15 +23,26 @@ class DnCnn(nn.Module):
 
     def __init__(self, layers: int = 17, width: int = 64) -> None:
         super().__init__()
-        if layers < 2 or width < 1:
-            raise InvalidValueError(f"DnCnn: expected 2 layers or more and a channel, found {layers} of {width}")
-        inner: list[nn.Module] = []
-        for _ in range(layers - 2):
-            inner += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), *inner, nn.Conv2d(width, 1, 3, padding=1)
-        )
+        self.layers = convolutions(layers, width)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return one map (B, 1, H, W), unbounded, of pictures (B, 3, H, W) in [0, 1]."""
         return self.layers(image)
+
+
+def convolutions(layers: int, width: int) -> nn.Sequential:
+    """Return the layers, from three channels to one.
+
+    Args:
+        layers: Number of convolutions, at least 2.
+        width: Channels between them.
+
+    Raises:
+        InvalidValueError: There are fewer than 2 layers, or no channel.
+    """
+    if layers < 2 or width < 1:
+        raise InvalidValueError(f"DnCNN: expected 2 layers or more and a channel, found {layers} of {width}")
+    inner: list[nn.Module] = []
+    for _ in range(layers - 2):
+        inner += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), *inner, nn.Conv2d(width, 1, 3, padding=1))

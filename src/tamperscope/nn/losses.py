@@ -42,6 +42,21 @@ def bce(logits: Tensor, truth: Tensor, valid: Tensor | None = None, weight: Tens
     return _mean(loss if weight is None else loss * weight, valid)
 
 
+def label_bce(scores: Tensor, label: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean binary cross-entropy of pictures' scores; those of unknown label cost nothing.
+
+    It is a mean over all pictures, not the known ones: these would count more beside unknown ones.
+
+    Args:
+        scores: (B,), logits of being forged.
+        label: (B,), 0 or 1; below 0 = not known.
+        smoothing: How much of the truth is shared evenly by both classes.
+    """
+    known = label >= 0
+    truth = label.clamp(min=0) * (1 - smoothing) + smoothing / 2
+    return known.float().mean() * bce(scores, truth, known)
+
+
 def edge_bce(
     logits: Tensor, truth: Tensor, valid: Tensor | None = None, factor: float = 20.0, width: int = 7
 ) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tamperscope import weights
-from tamperscope.errors import InvalidValueError
+from tamperscope.nn.dncnn import convolutions
 from tamperscope.nn.restoring import restore
 
 GAIN = 20.0
@@ -35,14 +35,7 @@ class Residuals(nn.Module):
 
     def __init__(self, layers: int = 7, width: int = 32) -> None:
         super().__init__()
-        if layers < 2 or width < 1:
-            raise InvalidValueError(f"Residuals: expected 2 layers or more and a channel, found {layers} of {width}")
-        inner: list[nn.Module] = []
-        for _ in range(layers - 2):
-            inner += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), *inner, nn.Conv2d(width, 1, 3, padding=1)
-        )
+        self.layers = convolutions(layers, width)
         self.margin = layers + 1
 
     def forward(self, image: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError, unknown_name
+from tamperscope.nn.coefficients import CLIP, planes
 from tamperscope.nn.filters import Bayar, HighPass, Npr, Sobel, Srm
 
-CLIP, TABLE = 20, 64
+TABLE = 64
 """Coefficients are limited to +-20, and steps of a quantization table to below 64."""
 
 # Name of a map: what makes it, and how many channels it has.
@@ -156,8 +157,7 @@ class QuantizedDct(nn.Module):
         if coefficients.shape[1:] != (1, height, width) or height % 8 or width % 8 or table.shape != (count, 8, 8):
             found = f"{tuple(coefficients.shape)} and {tuple(table.shape)}"
             raise InvalidValueError(f"QuantizedDct: expected (B, 1, 8 m, 8 n) and (B, 8, 8), found {found}")
-        planes = F.one_hot(coefficients[:, 0].abs().clamp(max=CLIP).long(), CLIP + 1).permute(0, 3, 1, 2)
-        maps = self.frequencies(planes.to(self.steps.weight.dtype))
+        maps = self.frequencies(planes(coefficients[:, 0]).to(self.steps.weight.dtype))
         stands_for = self.steps(table.long().clamp(0, TABLE - 1)).permute(0, 3, 1, 2)
         scaled = maps * stands_for.repeat(1, 1, height // 8, width // 8)
         places = _coordinates(maps).expand(count, -1, -1, -1)

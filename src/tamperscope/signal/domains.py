@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import spatial
 
 from tamperscope.signal import faces
 from tamperscope.signal.words import ink
@@ -172,9 +171,11 @@ def letters_in_rows(dark: BoolArray) -> tuple[int, float]:
 
 def _after(boxes: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return for each letter the nearest one to its right that stands on its line and is about as high, or -1."""
+    from scipy.spatial import cKDTree  # every scan imports this module, and few need that one at its start
+
     high = boxes[:, 3] - boxes[:, 1]
     places = np.stack([boxes[:, 0], boxes[:, 3]], 1)
-    near = spatial.cKDTree(places).query(places, k=min(9, len(places)))[1]
+    near = cKDTree(places).query(places, k=min(9, len(places)))[1]
     ahead = boxes[near, 0] - boxes[:, None, 2]
     level = np.abs(boxes[near, 3] - boxes[:, None, 3])
     alike = np.abs(np.log(high[near] / high[:, None]))
