@@ -73,7 +73,13 @@ def _is_detector(thing: Any) -> bool:
     return inspect.isclass(thing) and get_origin(thing) is None and issubclass(thing, Detector)
 
 
-def _detector_class(name: str) -> Any:
+def detector_class(name: str) -> Any:
+    """Return the class of the detector called `name`, importing it.
+
+    Raises:
+        InvalidValueError: What is called so is no detector.
+        UnknownNameError: There is none; the nearest is offered.
+    """
     if name in (*_builtin_names(), "network"):
         module = importlib.import_module(f"{_PACKAGE}.{name}")
         classes = [c for c in vars(module).values() if _is_detector(c) and c.__module__ == module.__name__]
@@ -96,8 +102,8 @@ def load(name: str, **options: Any) -> Any:
         UnknownNameError: No detector or no option of that name; the nearest one is offered.
     """
     if is_network(name):
-        return _detector_class("network")(name, **options)
-    cls = _detector_class(name)
+        return detector_class("network")(name, **options)
+    cls = detector_class(name)
     known = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
     known = [] if cls.__init__ is object.__init__ else known
     for option in options:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from tamperscope.cli import bench, data, forge, report, serve, train
-from tamperscope.cli.common import fail, uncollected
+from tamperscope.cli.common import fail
+from tamperscope.imports import uncollected
 from tamperscope.media.limits import Limits
 
 app = typer.Typer(
@@ -23,8 +24,6 @@ app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 app.add_typer(report.app, name="report")
 
-PREPARED = ("tamperscope.scanning.many", "tamperscope.signal.grid_votes", "tamperscope.signal.grid_lines")
-"""Modules that every worker of a scan needs."""
 EXIT_CODES = "Exit: 0 no evidence, 1 error, 2 inconclusive, 3 suspicious or stronger; of many files the worst."
 
 
@@ -97,7 +96,7 @@ def _prepare(workers: int, engine: str, limits: Limits) -> bool:
         return False
     from tamperscope import workers as crew
 
-    return crew.prepare(PREPARED)
+    return crew.prepare(("tamperscope.scanning.prepared",))
 
 
 @app.command()

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from tamperscope.geometry import Fit, Plan
 from tamperscope.inference import faces
@@ -150,6 +149,8 @@ class Predictor:
         They are the heat, where it is given, and where they are asked for, too, the confidence and the share of each of
         the classes.
         """
+        from scipy import special  # as in `_score`
+
         bias = math.log(self.threshold / (1 - self.threshold))
         each = [needs_of(frame, self.needs) for frame in frames]
         numbers = iter(range(len(plan)))
@@ -194,5 +195,7 @@ def _called(logits: NDArray[Any], names: Sequence[str]) -> list[str]:
 def _score(logits: Sequence[float], heat: FloatArray | None) -> float:
     if not logits:
         return math.nan if heat is None else float(heat.max())
+    from scipy import special  # a tenth of a second that who only hands pictures out need not wait
+
     # What is forged anywhere is forged; what judges whole pictures says the same of each part, more or less surely.
     return float(special.expit(np.mean(logits) if heat is None else max(logits)))

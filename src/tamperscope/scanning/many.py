@@ -210,6 +210,5 @@ def begin(settings: Mapping[str, Any], pictures: Pictures) -> Desk:
         settings: Arguments of `Scanner`.
         pictures: What is written of each report.
     """
-    scanner = Scanner(**settings)
-    isolate.start(scanner.limits)
-    return Desk(scanner, pictures)
+    isolate.start(settings.get("limits", Limits()))
+    return Desk(Scanner(**settings), pictures)
