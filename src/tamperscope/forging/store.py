@@ -11,6 +11,7 @@ from typing import Any
 from tamperscope import __version__
 from tamperscope.data import manifest, masks
 from tamperscope.data.manifest import Entry
+from tamperscope.data.sequences import edits
 from tamperscope.errors import InputError
 from tamperscope.files import write_atomic
 from tamperscope.forging import gate, making, operations, words
@@ -138,7 +139,9 @@ def _domain(made: Made) -> str:
 def _told(made: Made) -> dict[str, Any]:
     """Return what a manifest says of a forgery beside its files."""
     names = [step.operation for step in made.plan.steps]
+    order = edits(made.sample.meta, 1)
     return {
+        **({} if order is None else {"sequence": order}),
         "donors": [source.photo.id for source in made.sources[1:]],
         "histories": {source.photo.id: source.history for source in made.sources},
         "editors": names,

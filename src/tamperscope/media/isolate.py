@@ -29,8 +29,10 @@ START_SECONDS = 60.0
 FILES_PER_PROCESS = 500
 _PIPE_BYTES = 2**20
 _BOOT = (
-    "import sys, json; settings = json.loads(sys.argv[1]); sys.path[:] = settings['path']; "
-    "from tamperscope.media.child import main; main(settings)"
+    "import sys, json; settings = json.loads(sys.argv[1]); sys.path[:] = settings['path']\n"
+    "from tamperscope.imports import uncollected\n"
+    "with uncollected(): from tamperscope.media.child import main\n"
+    "main(settings)"
 )
 
 
