@@ -28,15 +28,22 @@ folder, out, lose = sys.argv[1:]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 ray.init(address=cluster.address, log_to_driver=False)
+left = 3 - (lose == "yes")
+def loser():
+    waiting = Path(out)
+    while not waiting.exists() or waiting.read_bytes().count(b"\\n") < 3:
+        time.sleep(0.02)
+    print("rows at the loss:", waiting.read_bytes().count(b"\\n"), flush=True)
+    cluster.remove_node(nodes[0], allow_graceful=False)
+thread = threading.Thread(target=loser, daemon=True)
 if lose == "yes":
-    def loser():
-        waiting = Path(out)
-        while not waiting.exists() or waiting.read_bytes().count(b"\\n") < 3:
-            time.sleep(0.02)
-        cluster.remove_node(nodes[0], allow_graceful=False)
-    threading.Thread(target=loser, daemon=True).start()
+    thread.start()
 code = Command([folder], detectors=["ela"], out=Path(out), workers=2, engine="ray").run()
-print("nodes alive:", sum(n["Alive"] for n in ray.nodes()), "code:", code, flush=True)
+# That a node is gone is known a moment later.
+end = time.monotonic() + 60
+while (alive := sum(n["Alive"] for n in ray.nodes())) != left and time.monotonic() < end:
+    time.sleep(0.2)
+print("nodes alive:", alive, "code:", code, flush=True)
 ray.shutdown()
 cluster.shutdown()
 """
@@ -78,6 +85,8 @@ def test_a_cluster_gives_the_rows_of_one_machine_even_when_a_node_is_lost(
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, (done.stdout[-1000:], done.stderr[-3000:])
     assert f"nodes alive: {3 if lose == 'no' else 2}" in done.stdout, done.stdout[-500:]
+    if lose == "yes":
+        assert int(done.stdout.partition("rows at the loss: ")[2].split()[0]) < 40, "nothing was left to lose"
     assert rows(many) == rows(one)
 
 
