@@ -20,12 +20,14 @@ from tamperscope.data.splitting import split
 from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge as make
 
-DOMAINS: dict[str, tuple[str, tuple[str, ...], int]] = {
-    "manipulated": (*SETS["small"], 60),
-    "faces": ("face", ("hosts.max_side=640", "donors.max_side=640"), 60),
-    "documents": ("document", ("hosts.max_side=1024",), 60),
-    **{f"generated_{name}": ("generated", changes(name), 20) for name in DECODERS},
+PAGES = "train/documents/"
+DOMAINS: dict[str, tuple[str, tuple[str, ...], int, bool]] = {
+    "manipulated": (*SETS["small"], 60, False),
+    "faces": ("face", ("hosts.max_side=640", "donors.max_side=640"), 60, False),
+    "documents": ("document", ("hosts.max_side=1024",), 60, True),
+    **{f"generated_{name}": ("generated", changes(name), 20, False) for name in DECODERS},
 }
+"""Recipe, what differs from it, how many, and whether the photographs are pages; of the others none is."""
 
 
 def main() -> None:
@@ -35,11 +37,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     print(split(Manifest(args.manifest).where(split="train"), args.work / "photos", SHARES, SEED))
-    listed = args.work / "photos" / "untrained.jsonl"
     parts = [Manifest(args.work / "photos" / f"{part}.jsonl") for part in ("choose", "measure")]
-    write(listed, (entry for part in parts for entry in part))
-    for name, (stated, change, count) in DOMAINS.items():
-        found = make(str(listed), forging.load(stated, change), count, SEED, args.work / name, args.workers)
+    untrained = [entry for part in parts for entry in part]
+    listed = {pages: args.work / "photos" / f"untrained{'_pages' * pages}.jsonl" for pages in (False, True)}
+    for pages, path in listed.items():
+        write(path, (entry for entry in untrained if (PAGES in entry.image) == pages))
+    for name, (stated, change, count, pages) in DOMAINS.items():
+        found = make(str(listed[pages]), forging.load(stated, change), count, SEED, args.work / name, args.workers)
         print(name, found, flush=True)
     made = [Manifest(args.work / name / "manifest.jsonl") for name in DOMAINS if name.startswith("generated_")]
     out = args.work / "generated"

@@ -9,51 +9,69 @@ import numpy as np
 from rich.progress import track
 
 from tamperscope.data.manifest import Entry, Manifest
-from tamperscope.metrics import intervals, pixel, ranking
+from tamperscope.data.sequences import edits
+from tamperscope.metrics import intervals, pixel, ranking, sequences
 from tamperscope.types import Prediction, Sample
 
 Row = list[float | None]
-"""Number of the group, label, score, and of a forged picture pixel F1 at 0.5 and pixel AUC."""
+"""Number of the group, label, score; of a forged picture pixel F1 at 0.5 and pixel AUC, and where the order of its
+edits is asked, fixed and adaptive accuracy."""
 PIXEL = {"pixel_f1": 3, "pixel_auc": 4}
+ORDER = {"sequence_fixed": 5, "sequence_adaptive": 6}
 METRICS = (*PIXEL, "image_auc")
 
 
 def rows(
     ask: Callable[[Sample], Prediction], pictures: Manifest, entries: Sequence[Entry], label: str = ""
 ) -> list[Row]:
-    """Return a row of each picture; a map is measured at the picture's own resolution."""
+    """Return a row of each picture; a map is measured at the picture's own resolution.
+
+    A mask that marks all of a picture or nothing of it is no measure of a map, nor is a picture without a map.
+    """
     found = []
     groups = {name: i for i, name in enumerate(dict.fromkeys(e.source_group for e in entries))}
     for entry in track(entries, label):
         sample = pictures.open(entry)
         answer = ask(sample)
         row: Row = [groups[entry.source_group], sample.label, round(answer.score, 5), None, None]
-        if sample.mask is not None and sample.mask.any():
+        if sample.mask is not None and answer.heatmap is not None and sample.mask.any() and not sample.mask.all():
             values = pixel.measure(answer.heatmap, sample.mask, ("f1", "auc"))
             row[3:] = [round(values[name], 4) for name in ("f1", "auc")]
-        found.append(row)
+        found.append(row + _ordered(answer, sample))
     return found
 
 
+def _ordered(answer: Prediction, sample: Sample) -> Row:
+    truth = edits(sample.meta, sample.label)
+    if "sequence" not in answer.evidence or not truth:
+        return []
+    called = answer.evidence["sequence"]
+    return [round(sequences.fixed_accuracy(called, truth), 4), round(sequences.adaptive_accuracy(called, truth), 4)]
+
+
 def summary(seeds: Sequence[list[Row]]) -> dict[str, Any]:
-    """Return each metric: mean over seeds with a 95 % bootstrap by group, and the seeds' own values.
+    """Return each metric that the rows have: mean over seeds with a 95 % bootstrap by group, and the seeds' own values.
 
     Args:
         seeds: Rows of the same pictures, a list a seed.
     """
     first = seeds[0]
-    forged = [i for i, row in enumerate(first) if row[3] is not None]
-    groups = [str(first[i][0]) for i in forged]
     labels = np.array([bool(row[1]) for row in first])
-    found: dict[str, Any] = {"forged": len(forged), "pristine": int((~labels).sum())}
-    for name, column in PIXEL.items():
-        values = np.array([[one[i][column] for one in seeds] for i in forged], float)
-        whole = intervals.bootstrap(values.mean(1), groups)
+    found: dict[str, Any] = {"forged": int(labels.sum()), "pristine": int((~labels).sum())}
+    for name, column in {**PIXEL, **ORDER}.items():
+        told = [i for i, row in enumerate(first) if len(row) > column and row[column] is not None]
+        if not told:
+            continue
+        values = np.array([[one[i][column] for one in seeds] for i in told], float)
+        whole = intervals.bootstrap(values.mean(1), [str(first[i][0]) for i in told])
         spread = {"low": round(whole.low, 4), "high": round(whole.high, 4)}
         mean = round(float(values.mean()), 4)
         found[name] = {"mean": mean, **spread, "seeds": [round(float(v), 4) for v in values.mean(0)]}
-    aucs = [ranking.auc(np.array([row[2] for row in one], float), labels) for one in seeds]
-    found["image_auc"] = {"mean": round(float(np.mean(aucs)), 4), "seeds": [round(float(v), 4) for v in aucs]}
+    scores = [np.array([row[2] for row in one], float) for one in seeds]
+    aucs = [ranking.auc(each, labels) for each in scores]
+    alarms = [float((each[~labels] > 0.5).mean()) for each in scores]
+    for name, values in (("image_auc", aucs), ("alarms", alarms)):
+        found[name] = {"mean": round(float(np.mean(values)), 4), "seeds": [round(float(v), 4) for v in values]}
     return found
 
 

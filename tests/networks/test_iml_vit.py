@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import noise_worlds  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from tamperscope.errors import InputError, InvalidValueError  # noqa: E402
@@ -17,9 +17,6 @@ from tamperscope.networks import iml_vit  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.iml_vit import ImlVit  # noqa: E402
 from tamperscope.nn.losses import edge_band  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 SMALL = {"width": 48, "heads": 2, "depth": 4, "wide": (1, 3), "pyramid": 24}
 

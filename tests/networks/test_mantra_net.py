@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import noise_worlds  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from tamperscope.errors import InvalidValueError  # noqa: E402
 from tamperscope.networks import mantra_net  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.mantra_net import ConvLstm, MantraNet, ZPool  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 WINDOWS = (31, 15, 7)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -13,15 +10,14 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import noise_worlds  # noqa: E402
+
 from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
 from tamperscope.networks import mesorch  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.mesorch import Gate, Mesorch  # noqa: E402
 from tamperscope.nn.bands import Bands, stretched  # noqa: E402
 from tamperscope.nn.heads import resized  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 
 def tiny(seed: int = 1, **settings: object) -> Mesorch:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,15 +11,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import noise_worlds  # noqa: E402
+
 from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
 from tamperscope.networks import mvss_net  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.mvss_net import EdgeStream, MvssNet, SobelGate, grey, highest, outlines  # noqa: E402
 from tamperscope.nn import backbones, losses  # noqa: E402
 from tamperscope.nn.dilation import dilated  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 
 def tiny(seed: int = 1, **settings: object) -> MvssNet:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import noise_worlds  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
@@ -26,9 +25,6 @@ from tamperscope.networks.ncl_iml import (  # noqa: E402
     patches,
     torn,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 
 def tiny(seed: int = 1, **settings: object) -> NclIml:

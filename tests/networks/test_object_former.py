@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import noise_worlds  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -21,9 +20,6 @@ from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.object_former import LEVELS, Layer, ObjectFormer, incoherence  # noqa: E402
 from tamperscope.nn.bands import filled  # noqa: E402
 from tamperscope.nn.filters import dct_matrix  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 
 def tiny(seed: int = 1, **settings: object) -> ObjectFormer:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
+import noise_worlds  # noqa: E402
 
 from tamperscope.engine import recipe  # noqa: E402
 from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
@@ -19,9 +19,6 @@ from tamperscope.networks import pscc_net  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.pscc_net import Correlation, Head, PsccNet  # noqa: E402
 from tamperscope.nn.heads import resized  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 SMALL = {"modules": (1, 1, 1), "blocks": 1, "first": 1, "base": 8}
 COARSE_TO_FINE = ("map_32", "map_16", "map_8", "mask")

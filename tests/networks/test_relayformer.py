@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import noise_worlds  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from tamperscope.errors import InputError, InvalidValueError  # noqa: E402
@@ -19,9 +19,6 @@ from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.relayformer import Layout, RelayFormer, every, layout_of, present  # noqa: E402
 from tamperscope.nn import lora  # noqa: E402
 from tamperscope.nn.tiles import Grid  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 # Tiles of 32 pixels that share nothing, and no decoder that looks about: only relay tokens can carry word.
 APART = {"patch": 8, "tile": 4, "overlap": 0, "width": 48, "heads": 2, "depth": 4, "decoder": None, "factor": 0.0}

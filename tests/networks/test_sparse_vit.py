@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import noise_worlds  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from tamperscope.errors import InputError, InvalidValueError  # noqa: E402
 from tamperscope.networks import sparse_vit  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.networks.sparse_vit import Fusion, SparseVit  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 SMALL = {"widths": (8, 8, 16, 16), "depths": (1, 1, 4, 2), "head": 8, "width": 16}
 DENSE = ((1, 1, 1, 1), (1, 1))

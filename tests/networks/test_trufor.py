@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,15 +14,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import noise_worlds  # noqa: E402
+
 from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
 from tamperscope.metrics import pixel, ranking  # noqa: E402
 from tamperscope.networks import trufor  # noqa: E402
 from tamperscope.networks.base import IMAGENET, parameters  # noqa: E402
 from tamperscope.networks.trufor import TruFor, clear, labels, statistics  # noqa: E402
 from tamperscope.nn import residuals  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import noise_worlds  # noqa: E402
 
 Batch = dict[str, torch.Tensor]
 SECOND = {"confidence", "detection"}

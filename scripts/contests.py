@@ -1,0 +1,135 @@
+"""What the systems of each domain are trained and measured on for `comparison.py`: one budget a domain."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+SEED = 20261201
+PARTS = ["nose", "eye", "eyebrow", "lip", "hair"]
+
+Forged = tuple[str, tuple[str, ...], int]
+"""A recipe of forgeries, what differs from it, and how many, each with its twin."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One budget for all systems of a domain.
+
+    Attributes:
+        told: What the forgeries are, for the page.
+        folders: Of the `train` split whose authentic pictures are used.
+        train: What is learned from.
+        held: What is measured, from groups of photographs that nothing was learned from, by a name.
+        systems: Names of networks, or names for one with settings.
+        titles: What the measured sets are called.
+        side: Of the windows in pixels.
+        steps: Of 8 windows.
+        data: Further fields of a recipe's `data`.
+        out_of: One group of so many is held out.
+        metric: Of `engine.recipe.METRICS`; it is printed in the run's log and chooses nothing.
+    """
+
+    told: str
+    folders: tuple[str, ...]
+    train: Forged
+    held: dict[str, Forged]
+    systems: tuple[str, ...]
+    titles: dict[str, str]
+    side: int = 96
+    steps: int = 800
+    data: dict[str, Any] = field(default_factory=dict)
+    out_of: int = 5
+    metric: str = "pixel_f1"
+
+
+FIRST = (*("convnext", "diffseg", "iml_vit", "mfpt", "mmfusion", "relayformer", "segformer", "unet", "webiml", "wscl"),)
+BASELINES = (
+    *("mvss_net", "cat_net", "mantra_net", "span", "pscc_net", "trufor", "object_former", "mesorch", "sparse_vit"),
+    *("ncl_iml", "swin", "bas"),
+)
+# Strong traces on small pictures: with `casia_like` forgeries no system found anything after as many steps.
+PLANTED = (
+    "operations={trace_noise: 1, trace_grid: 1, trace_quality: 1}",
+    "ranges={trace_noise: {sigma: [4, 8]}, trace_grid: {quality: [50, 75]}}",
+    "hosts={min_side: 96, max_side: 256, recompressed: 0.0}",
+)
+_SMALL = ("hosts.max_side=256", 'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}')
+_FACES = ("hosts.max_side=128", "hosts.min_side=64")
+_PAGES = ("hosts.max_side=1024",)
+
+CONTESTS = {
+    "manipulated": Contest(
+        told=(
+            "in photographs of at most 256 pixels a region has stronger noise, or was compressed on another JPEG grid "
+            "or with another quality; its content is unchanged, so that nothing but the trace tells"
+        ),
+        folders=("camera", "web", "objects", "people"),
+        train=("trace_pairs", PLANTED, 900),
+        held={"held": ("trace_pairs", PLANTED, 150)},
+        systems=FIRST + BASELINES,
+        titles={"held": "held-out forgeries"},
+        data={"focus": 0.5, "augment": {"flip:axis=horizontal": 0.5, "rotate:angle=-90/90/180": 0.5}},
+    ),
+    "generated": Contest(
+        told=(
+            "whole photographs of at most 256 pixels that passed a small auto-encoder or an up-sampler, lossless or "
+            "JPEG 90 to 98 as their twins are"
+        ),
+        folders=("camera", "web", "objects", "people"),
+        train=("generated", ("ranges.reencoded.model=tiny", *_SMALL), 600),
+        held={
+            "held": ("generated", ("ranges.reencoded.model=tiny", *_SMALL), 60),
+            "unseen": ("generated", ("ranges.reencoded.model=taef2", "operations={reencoded: 1}", *_SMALL), 60),
+        },
+        systems=("npr", "patchcraft", "univfd", "freqnet", "aide", "hida_net"),
+        titles={"held": "decoders of the training", "unseen": "TAEF2, never trained on"},
+        side=128,
+        steps=400,
+        data={"focus": 0.0, "augment": {"flip:axis=horizontal": 0.5}},
+        metric="image_auc",
+    ),
+    "faces": Contest(
+        told="one to five parts of a face changed one after another, in pictures of at most 128 pixels",
+        folders=("people", "portraits"),
+        train=("face_sequence", _FACES, 400),
+        held={"held": ("face_sequence", _FACES, 60)},
+        systems=("fakelocator", "xception", "meso", "efficientnet", "seqfakeformer", "tsom", "tsom_pp"),
+        titles={"held": "faces never trained on"},
+        side=128,
+        steps=400,
+        data={"focus": 0.0, "change": True, "edits": PARTS, "augment": {"flip:axis=horizontal": 0.5}},
+        metric="image_auc",
+    ),
+    "documents": Contest(
+        told="words of scanned pages of at most 1024 pixels copied over others, retyped or covered, one to three each",
+        folders=("documents",),
+        train=("document", _PAGES, 300),
+        held={"held": ("document", _PAGES, 60)},
+        systems=("dtd", "ffdn", "caftb", "tifdm", "unet", "segformer"),
+        titles={"held": "pages never trained on"},
+        side=128,
+        steps=400,
+        data={"focus": 0.5},
+        out_of=2,  # they are few
+    ),
+}
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "diffseg": ("diffseg", {"editors": 1}),
+    "mmfusion": ("mmfusion", {"phase": "both"}),
+    # Its masks would have to be white all over.
+    "hida_net": ("hida_net", {"tfl": 0}),
+    "tsom_pp": ("tsom", {"contrast": 0.01}),
+}
+"""The network of a system, where that is not its name, and what it needs to take part."""
+
+
+def network_of(system: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a system's network, and its settings."""
+    return SETTINGS.get(system, (system, {}))
+
+
+def part(group: str, out_of: int) -> str:
+    """Return `held` for one group of so many; it follows from the name."""
+    return "held" if int(hashlib.sha256(group.encode()).hexdigest(), 16) % out_of == 0 else "train"
