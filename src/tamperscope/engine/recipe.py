@@ -107,6 +107,8 @@ class Training(_Model):
     Attributes:
         total: Pictures an epoch, shared by weight among the sources; 0 = each source's own count.
         balanced: Whether pristine and forged pictures of a manifest come equally often.
+        paired: Whether each forgery is followed by its authentic twin, which is augmented and cut as the forgery is, so
+            that nothing but the edit tells them apart; what has no twin is left out. Faint traces are learned sooner.
         side: Of the square canvas in pixels.
         focus: How often a window is centred on a forged pixel.
         augment: Chance of each operation, by its text (`ops.augment.parse`).
@@ -127,6 +129,7 @@ class Training(_Model):
 
     total: NonNegativeInt = 0
     balanced: bool = False
+    paired: bool = False
     side: PositiveInt = 192
     focus: float = Field(default=0.5, ge=0, le=1)
     augment: dict[str, float] = Field(default_factory=dict)

@@ -72,6 +72,20 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A forgery and its authentic twin, as an item."""
+
+    forged: Entry
+    twin: Entry
+    label: int = 1
+
+    @property
+    def image(self) -> str:
+        """Name of the item."""
+        return self.forged.image
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """The entries of a manifest.
 
@@ -83,6 +97,7 @@ class Listed:
         frames: Of an item, at most; with 1 the items are pictures.
         levels: Whether maps of changes are opened.
         edits: Names that have numbers in sequences of edits, which every entry must then have.
+        paired: Whether the items are forgeries with their twins.
     """
 
     path: str
@@ -92,18 +107,25 @@ class Listed:
     frames: int = 1
     levels: bool = False
     edits: tuple[str, ...] = ()
-    each: int = field(default=1, init=False)
+    paired: bool = False
 
-    def items(self) -> Sequence[Entry | Part]:
-        """Return the entries, or clips cut into parts of `frames`; the last part of a clip may be shorter.
+    @property
+    def each(self) -> int:
+        """Samples of one item."""
+        return 2 if self.paired else 1
+
+    def items(self) -> Sequence[Entry | Part | Pair]:
+        """Return the entries, or pairs, or clips cut into parts of `frames`; the last part of a clip may be shorter.
 
         A frame that is its own twin, for nothing was done to it, belongs to the clip and to that of the twin.
 
         Raises:
             InputError: There is none, one has no label, or a forged one no mask, no editors, or no sequence of edits,
-                where they are needed.
+                where they are needed; or no forgery has a twin, where pairs are wanted.
         """
         entries = self._entries()
+        if self.paired:
+            return self._pairs(entries)
         if self.frames == 1:
             return entries
         clips: dict[str, list[Entry]] = defaultdict(list)
@@ -141,10 +163,21 @@ class Listed:
             sequences.numbered(entry.extra, entry.label, self.edits, entry.image)
         return found
 
-    def open(self, item: Entry | Part, epoch: int) -> Sequence[Sample | Clip]:
-        """Return the picture of an entry, or the clip of a part; masks are opened only where they are needed."""
+    def _pairs(self, entries: Sequence[Entry]) -> list[Pair]:
+        known = {entry.image: entry for entry in entries if entry.label == 0}
+        found = [
+            Pair(entry, known[twin]) for entry in entries if entry.label and (twin := entry.extra.get("twin")) in known
+        ]
+        if not found:
+            raise InputError(f"'{self.path}': expected forgeries whose `twin` is an authentic entry, found none")
+        return found
+
+    def open(self, item: Entry | Part | Pair, epoch: int) -> Sequence[Sample | Clip]:
+        """Return the picture of an entry, both of a pair, or the clip of a part; masks only where they are needed."""
         if isinstance(item, Entry):
             return [self._opened(item)]
+        if isinstance(item, Pair):
+            return [self._opened(item.forged), self._opened(item.twin)]
         return [Clip(tuple(self._opened(entry) for entry in item.entries), id=item.image)]
 
     def _opened(self, entry: Entry) -> Sample:
@@ -288,6 +321,7 @@ def build(
     frames: int = 1,
     levels: bool = False,
     edits: tuple[str, ...] = (),
+    paired: bool = False,
 ) -> list[Source]:
     """Return the sources of a recipe.
 
@@ -300,13 +334,14 @@ def build(
         frames: Of a clip, at most.
         levels: Whether forged pictures have maps of changes; none has one where masks are not looked at.
         edits: Names that have numbers in sequences of edits.
+        paired: Whether the items of manifests are forgeries with their twins, as those of forges are.
     """
     levels = levels and masks
     made: list[Source] = []
     for place, (data, count) in enumerate(zip(stated, counts, strict=True)):
         if data.forge is None:
             where = tuple(sorted(data.where.items()))
-            made.append(Listed(data.manifest, where, masks, editors, frames, levels, edits))
+            made.append(Listed(data.manifest, where, masks, editors, frames, levels, edits, paired))
         else:
             forge = data.forge
             # Below 2^32, as the seeds that people give.

@@ -74,6 +74,7 @@ class Preparation:
         frames: Of a canvas; with 1 it is a picture.
         mirror: How often a canvas is mirrored.
         edits: Names that have numbers in sequences of edits; without one none is told.
+        paired: Whether what belongs together, a forgery and its twin, goes the same way.
     """
 
     op: Op
@@ -84,6 +85,7 @@ class Preparation:
     frames: int = 1
     mirror: float = 0.0
     edits: tuple[str, ...] = ()
+    paired: bool = False
 
     def __call__(self, opened: Sample | Clip, key: tuple[int, ...]) -> Canvas:
         """Return the canvas of a picture or clip; what is drawn follows from the seed and `key`.
@@ -91,10 +93,21 @@ class Preparation:
         All frames of a clip go the same way: what is drawn for the first one, with the forged pixels of all, is done to
         each.
         """
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
-        canvas = self._canvas_of(opened, rng)
+        rng = self._rng(key)
+        return self._mirror([self._canvas_of(opened, rng)], rng)[0]
+
+    def pair(self, forged: Sample, twin: Sample, key: tuple[int, ...]) -> list[Canvas]:
+        """Return the canvases of a forgery and its twin, to which is done what is drawn for the forgery."""
+        rng = self._rng(key)
+        return self._mirror(self._alike(forged, (forged, twin), (forged.id, twin.id), rng), rng)
+
+    def _rng(self, key: tuple[int, ...]) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+
+    def _mirror(self, canvases: list[Canvas], rng: np.random.Generator) -> list[Canvas]:
         # Only where it is asked for, so that it changes no draw of other trainings.
-        return _mirrored(canvas) if self.mirror and rng.random() < self.mirror else canvas
+        turned = self.mirror and rng.random() < self.mirror
+        return [_mirrored(canvas) for canvas in canvases] if turned else canvases
 
     def _canvas_of(self, opened: Sample | Clip, rng: np.random.Generator) -> Canvas:
         frames = opened.frames if isinstance(opened, Clip) else (opened,)
@@ -105,13 +118,25 @@ class Preparation:
         together = np.logical_or.reduce(known) if len(known) == len(frames) else None
         # What only happens to authentic pictures goes by the whole clip, too.
         label = max((frame.label for frame in frames if frame.label is not None), default=None)
-        lead = self.window(self.op(replace(frames[0], mask=together, label=label), rng), rng)
-        ops = lead.meta["ops"][len(frames[0].meta.get("ops", ())) :]
+        lead = replace(frames[0], mask=together, label=label)
+        return _clip(self._alike(lead, frames, [opened.id] * len(frames), rng, range(len(frames))), self.frames)
+
+    def _alike(
+        self,
+        lead: Sample,
+        pictures: Sequence[Sample],
+        names: Sequence[str],
+        rng: np.random.Generator,
+        numbers: Sequence[int] = (0, 0),
+    ) -> list[Canvas]:
+        """Return the canvases of pictures to which is done what is drawn for one; noise differs by their numbers."""
+        drawn = self.window(self.op(lead, rng), rng)
+        ops = drawn.meta["ops"][len(lead.meta.get("ops", ())) :]
         made = []
-        for number, frame in enumerate(frames):
-            changed = augment.replay(frame, ops[:-1], number)
-            made.append(self._canvas(changed, augment.replay(changed, ops[-1:]), opened.id))
-        return _clip(made, self.frames)
+        for picture, name, number in zip(pictures, names, numbers, strict=True):
+            changed = augment.replay(picture, ops[:-1], number)
+            made.append(self._canvas(changed, augment.replay(changed, ops[-1:]), name))
+        return made
 
     def _canvas(self, changed: Sample, part: Sample, name: str) -> Canvas:
         """Return the canvas of a part of a picture."""
@@ -182,6 +207,9 @@ class _Unit:
 def _prepared(unit: _Unit, prepare: Preparation) -> list[Canvas] | Failure:
     try:
         opened = unit.source.open(unit.item, unit.epoch)
+        if prepare.paired:
+            forged, twin = (sample for sample in opened if isinstance(sample, Sample))
+            return prepare.pair(forged, twin, (1, unit.place))
         return [prepare(sample, (1, unit.place + i)) for i, sample in enumerate(opened)]
     except (TamperscopeError, OSError, MemoryError) as error:
         return Failure(str(unit.item.image), f"{type(error).__name__}: {error}")

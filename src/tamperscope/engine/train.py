@@ -156,7 +156,9 @@ class _Trainer:
 
     def _stream(self) -> Stream:
         recipe, data = self.recipe, self.recipe.data
-        told = recipe.seed, self.masks, self.editors, self.frames, data.change, data.edits
+        if data.paired and (self.frames > 1 or recipe.batch % 2 or data.augment_pristine):
+            raise InputError("data.paired: expected pictures, an even batch, and nothing done to authentic ones alone")
+        told = recipe.seed, self.masks, self.editors, self.frames, data.change, data.edits, data.paired
         stated = sources.build(recipe.train_on, [d.count for d in recipe.train_on], *told)
         if data.total:
             counts = Sampling.ratio([d.weight for d in recipe.train_on], data.total).counts
@@ -172,6 +174,7 @@ class _Trainer:
             self.frames,
             data.mirror,
             data.edits,
+            data.paired,
         )
         if data.side % self.network.multiple:
             raise InputError(f"data.side: expected a multiple of {self.network.multiple}, found {data.side}")
