@@ -16,9 +16,10 @@ from tiny_training import LabelNet, TinyNet, png, recipe
 from tamperscope.data.manifest import Manifest, read
 from tamperscope.engine import batches
 from tamperscope.engine import recipe as recipes
+from tamperscope.engine.canvas import Canvas
 from tamperscope.engine.recipe import Data, Forge
 from tamperscope.engine.sources import build
-from tamperscope.engine.stream import Canvas, Preparation, Stream
+from tamperscope.engine.stream import Preparation, Stream
 from tamperscope.engine.train import train
 from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
 from tamperscope.ops import augment, changes

@@ -18,9 +18,10 @@ from tiny_training import TinyNet, png, recipe
 from tamperscope.data.manifest import Entry, Manifest, read
 from tamperscope.engine import batches, evaluate, predict
 from tamperscope.engine import recipe as recipes
+from tamperscope.engine.canvas import Canvas
 from tamperscope.engine.recipe import Data, Forge, Recipe
 from tamperscope.engine.sources import Listed, build
-from tamperscope.engine.stream import Canvas, Preparation, Stream
+from tamperscope.engine.stream import Preparation, Stream
 from tamperscope.engine.train import _Trainer, train
 from tamperscope.errors import InputError
 from tamperscope.forging import recipe as forgeries

@@ -18,10 +18,11 @@ from tiny_training import recipe
 from tamperscope.data import sequences
 from tamperscope.data.manifest import Manifest, read
 from tamperscope.engine import batches, evaluate, export, predict
+from tamperscope.engine.canvas import Canvas
 from tamperscope.engine.export import Wish
 from tamperscope.engine.recipe import Data, Forge, Recipe
 from tamperscope.engine.sources import build
-from tamperscope.engine.stream import Canvas, Preparation, Stream
+from tamperscope.engine.stream import Preparation, Stream
 from tamperscope.engine.train import train
 from tamperscope.errors import InputError
 from tamperscope.forging import recipe as forgeries

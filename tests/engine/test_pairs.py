@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from tiny_training import png
 
+from tamperscope.engine.canvas import Canvas
 from tamperscope.engine.recipe import Data, Recipe
 from tamperscope.engine.sources import build
-from tamperscope.engine.stream import Canvas, Preparation, Stream
+from tamperscope.engine.stream import Preparation, Stream
 from tamperscope.engine.train import train
 from tamperscope.errors import InputError
 from tamperscope.ops import augment
@@ -97,6 +98,9 @@ def test_a_manifest_without_twins_and_what_cannot_be_paired_is_refused(pictures:
         "batch": 2,
         "steps": 1,
     }
+    unpaired = {"data": {"side": 32, "swap": 0.5}}
+    with pytest.raises(InputError, match=r"data\.swap"):
+        train(Recipe.model_validate(stated | unpaired), tmp_path / "out")
     for wrong in ({"batch": 3}, {"data": stated["data"] | {"augment_pristine": {"jpeg:quality=90": 1.0}}}):
         with pytest.raises(InputError, match=r"data\.paired"):
             train(Recipe.model_validate(stated | wrong), tmp_path / "out")

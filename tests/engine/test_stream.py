@@ -14,9 +14,10 @@ import pytest
 from tiny_training import make_set, png
 
 from tamperscope import media
+from tamperscope.engine.canvas import Canvas
 from tamperscope.engine.recipe import Data, Forge
 from tamperscope.engine.sources import Source, build
-from tamperscope.engine.stream import Canvas, Preparation, Stream
+from tamperscope.engine.stream import Preparation, Stream
 from tamperscope.errors import UnknownNameError
 from tamperscope.inference.needs import needs_of
 from tamperscope.ops import attack, augment

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,8 +20,11 @@ from tamperscope.networks.bas import Bas  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
 from tamperscope.nn import backbones  # noqa: E402
 from tamperscope.nn.averages import valid_mean  # noqa: E402
+from tamperscope.nn.erasing import suppression  # noqa: E402
+from tamperscope.nn.heads import resized  # noqa: E402
 
-SIDE, CLASSES = 64, 8
+SIDE, CLASSES, SEED = 64, 4, 0
+DISCS = ((0.95, 0.1, 0.1), (0.1, 0.85, 0.1), (0.15, 0.2, 0.95), (0.95, 0.9, 0.1))  # colours by class
 
 
 def tiny(seed: int = 1, **settings: object) -> Bas:
@@ -214,3 +222,160 @@ def test_weights_of_a_folder_and_wrong_asks() -> None:
         bas.build("full", weights="nowhere")
     with pytest.raises(UnknownNameError, match="stem"):
         bas.build("tiny", stem=("infrared",))
+
+
+def objects(seed: int, count: int) -> dict[str, torch.Tensor]:
+    """Long striped objects, each with a small disc in the colour of its class; one picture in five has none.
+
+    Stripes lean as the class says in most pictures alone, and now and then the disc is missing: the disc tells the
+    class at once, and the body does, too, less surely. `mask` is the object with its disc, `part` the disc.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return (low + (high - low) * torch.rand(count, generator=generator))[:, None, None]
+
+    label = torch.randint(1, CLASSES + 1, (count,), generator=generator) * (
+        torch.rand(count, generator=generator) > 0.2
+    )
+    kind, stranger = (label - 1).clamp(min=0), torch.randint(CLASSES, (count,), generator=generator)
+    soft = torch.rand(count, 3, 4, 4, generator=generator)
+    image = 0.25 + 0.5 * nn.functional.interpolate(soft, (SIDE, SIDE), mode="bicubic", align_corners=False)
+    image += 0.06 * torch.randn(image.shape, generator=generator)
+    line = torch.arange(SIDE) + 0.5
+    down, across = line[None, :, None] - uniform(24, 40), line[None, None] - uniform(24, 40)
+    turn, length = uniform(0, 2 * math.pi), uniform(20, 26)
+    along, beside = across * turn.cos() + down * turn.sin(), down * turn.cos() - across * turn.sin()
+    there = (label > 0)[:, None, None]
+    part = ((along - 0.7 * length).square() + beside.square() < 4.5**2) & there & (uniform(0, 1) > 0.2)
+    body = ((along / length).square() + (beside / uniform(8, 11)).square() < 1) & there
+    lean = torch.where(uniform(0, 1) < 0.8, kind[:, None, None], stranger[:, None, None]) * math.pi / CLASSES
+    stripes = (2 * math.pi / 7 * (across * lean.cos() + down * lean.sin()) + uniform(0, 2 * math.pi)).sin()
+    colour = 0.35 + 0.3 * torch.rand(count, 3, 1, 1, generator=generator)
+    image = torch.where(body[:, None], colour + 0.3 * stripes[:, None], image)
+    image = torch.where(part[:, None], torch.tensor(DISCS)[kind][..., None, None], image)
+    return {"image": image.clamp(0, 1), "label": label, "mask": body | part, "part": part}
+
+
+class Thawed(Bas):
+    """The negative control: what is left is judged by the classifier itself, which learns from it."""
+
+    def left(self, features: torch.Tensor, found: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        return valid_mean(self.classifier(features * (1 - found)), valid)
+
+
+@cache
+def trained(area: float = 1.0, terms: tuple[str, ...] = (), build: type[Bas] = Bas, steps: int = 240) -> Bas:
+    """A small network of colours alone after some steps; `terms` are those of its loss, none = all."""
+    torch.manual_seed(SEED)
+    widths = (16, 32, 64)
+    deep = nn.Sequential(nn.Conv2d(widths[-1], 64, 3, padding=1), nn.ReLU())
+    net = build(
+        bas._convolutions(3, widths, (2, 2, 1)), deep, widths[-1], 64, 4, 64, classes=CLASSES, area=area
+    ).train()
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    for step in range(steps):
+        batch = objects(100_000 * SEED + step, 32)
+        found = net.loss(net(batch["image"]), batch, 0)
+        optimizer.zero_grad()
+        sum(value for name, value in found.items() if name in (terms or found)).backward()
+        optimizer.step()
+        plan.step()
+    return net.eval()
+
+
+class Seen(NamedTuple):
+    """What a network says of new pictures with an object, (B, SIDE, SIDE) in [0, 1], and shares (B,) of its logit."""
+
+    map: torch.Tensor
+    cam: torch.Tensor
+    area: float
+    left: torch.Tensor
+    left_elsewhere: torch.Tensor
+    accuracy: float
+
+
+@cache
+def held_out() -> dict[str, torch.Tensor]:
+    batch = objects(10**7, 250)
+    named = batch["label"] > 0
+    return {name: value[named] for name, value in batch.items()}
+
+
+@torch.inference_mode()
+def seen(net: Bas) -> Seen:
+    batch = held_out()
+    outputs, rows, own = net(batch["image"]), torch.arange(len(batch["label"])), batch["label"] - 1
+    logits, found = outputs["evidence"].mean((2, 3)), outputs["maps"].sigmoid()[rows, own][:, None]
+    # As class activation maps are made: what speaks for the class, over its largest value.
+    cam = resized(outputs["evidence"][rows, own][:, None].relu(), (SIDE, SIDE))[:, 0]
+
+    def share(plane: torch.Tensor) -> torch.Tensor:
+        return suppression(net.left(outputs["features"], plane)[rows, own], logits[rows, own])
+
+    right = nn.functional.pad(logits, (1, 0)).argmax(1) == batch["label"]
+    return Seen(
+        map=resized(found, (SIDE, SIDE))[:, 0],
+        cam=cam / cam.amax((1, 2), keepdim=True).clamp(min=1e-6),
+        area=float(found.mean()),
+        left=share(found),
+        left_elsewhere=share(found.roll(1, 0)),
+        accuracy=float(right.float().mean()),
+    )
+
+
+def iou(plane: torch.Tensor, threshold: float) -> float:
+    called, truth = plane > threshold, held_out()["mask"]
+    return float(((called & truth).sum((1, 2)) / (called | truth).sum((1, 2))).mean())
+
+
+def body_covered(plane: torch.Tensor, threshold: float) -> float:
+    body = held_out()["mask"] & ~held_out()["part"]
+    return float(((plane > threshold) & body).sum() / body.sum())
+
+
+@pytest.mark.slow
+def test_the_map_covers_the_body_that_labels_alone_leave_out() -> None:
+    """One disc is all that a classifier needs; when it is erased the body still tells, so that it is erased, too."""
+    suppressed, labels = seen(trained()), seen(trained(terms=("label",)))
+    assert min(suppressed.accuracy, labels.accuracy) > 0.85
+    # The activation map has whatever threshold serves it best, the map the one of a logit of 0.
+    best = max((k / 20 for k in range(1, 20)), key=lambda threshold: iou(labels.cam, threshold))
+    assert iou(suppressed.map, 0.5) > iou(labels.cam, best) + 0.15
+    assert body_covered(suppressed.map, 0.5) > body_covered(labels.cam, best) + 0.15
+    # Its cells are coarser, which is not what it lacks.
+    truth = held_out()["mask"][:, None].float()
+    assert iou(resized(nn.functional.avg_pool2d(truth, 8), (SIDE, SIDE))[:, 0], 0.5) > 0.7
+
+
+@pytest.mark.slow
+def test_what_is_left_of_the_class_falls_to_nothing_and_another_place_leaves_it() -> None:
+    found, labels = seen(trained()), seen(trained(terms=("label",)))
+    assert found.left.mean() < 0.1
+    # As large a map, of another picture: what counts is where it lies.
+    assert found.left_elsewhere.mean() > 0.3
+    # Half of everything, as at the beginning, does not do.
+    assert labels.area == pytest.approx(0.5, abs=0.1)
+    assert labels.left.mean() > 0.3
+    assert found.area < 2 * float(held_out()["mask"].float().mean())
+
+
+@pytest.mark.slow
+def test_a_classifier_that_learns_from_what_is_left_makes_the_map_vanish() -> None:
+    """It blinds itself to what is left, so that nothing need be covered: why the copy is frozen."""
+    found, thawed = seen(trained()), seen(trained(build=Thawed))
+    assert iou(found.map, 0.5) > 0.5
+    assert iou(thawed.map, 0.5) < 0.25
+    assert thawed.left.mean() > found.left.mean() + 0.05
+
+
+@pytest.mark.slow
+def test_the_weight_of_the_area_sets_it() -> None:
+    """Without any, nothing keeps the map from lying over most of the picture."""
+    areas = [seen(trained(area)).area for area in (0.0, 0.5, 1.0, 2.0)]
+    truth = float(held_out()["mask"].float().mean())
+    assert all(larger > 1.15 * smaller for larger, smaller in pairwise(areas))
+    assert areas[0] > 3 * truth
+    assert areas[-1] < 1.2 * truth
+    assert seen(trained(0.0)).left.mean() < 0.1

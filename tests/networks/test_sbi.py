@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from tamperscope.engine import recipe as recipes  # noqa: E402
+from tamperscope.engine.canvas import Canvas  # noqa: E402
 from tamperscope.engine.recipe import Data, Forge  # noqa: E402
 from tamperscope.engine.sources import build as sources  # noqa: E402
-from tamperscope.engine.stream import Canvas, Preparation, Stream  # noqa: E402
+from tamperscope.engine.stream import Preparation, Stream  # noqa: E402
 from tamperscope.engine.train import train  # noqa: E402
 from tamperscope.errors import InvalidValueError  # noqa: E402
 from tamperscope.forging import recipe as forgeries  # noqa: E402

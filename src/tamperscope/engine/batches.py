@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tamperscope.engine.stream import Canvas
+from tamperscope.engine.canvas import Canvas
 
 
 def tensors(canvases: Sequence[Canvas], device: torch.device) -> dict[str, Tensor]:

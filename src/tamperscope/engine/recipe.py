@@ -109,6 +109,8 @@ class Training(_Model):
         balanced: Whether pristine and forged pictures of a manifest come equally often.
         paired: Whether each forgery is followed by its authentic twin, which is augmented and cut as the forgery is, so
             that nothing but the edit tells them apart; what has no twin is left out. Faint traces are learned sooner.
+        swap: How often such a forgery shows cells of 16 pixels of its twin (random patch swap of HiDA-Net). Above 0 the
+            truth is where it differs from its twin, in the same cells: all of what was generated as a whole.
         side: Of the square canvas in pixels.
         focus: How often a window is centred on a forged pixel.
         augment: Chance of each operation, by its text (`ops.augment.parse`).
@@ -130,6 +132,7 @@ class Training(_Model):
     total: NonNegativeInt = 0
     balanced: bool = False
     paired: bool = False
+    swap: float = Field(default=0, ge=0, le=1)
     side: PositiveInt = 192
     focus: float = Field(default=0.5, ge=0, le=1)
     augment: dict[str, float] = Field(default_factory=dict)

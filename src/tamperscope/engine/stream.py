@@ -15,10 +15,11 @@ from itertools import count, islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tamperscope.data import loader, sequences
 from tamperscope.data.loader import Failure
+from tamperscope.engine import canvas, swapping
+from tamperscope.engine.canvas import Canvas
 from tamperscope.engine.sources import Source
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.geometry import Fit
@@ -27,38 +28,10 @@ from tamperscope.ops import augment
 from tamperscope.ops.augment import Window
 from tamperscope.ops.forge.video.clip import Clip
 from tamperscope.ops.record import Op
-from tamperscope.types import BoolArray, ClassArray, Sample, UInt8Array
+from tamperscope.types import Sample
 from tamperscope.workers import processes
 
 _TRIES = 10
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Canvas:
-    """One picture or clip as a network sees it; all arrays of a clip have its frames as their first axis.
-
-    Attributes:
-        image: (S, S, 3) uint8.
-        mask: (S, S) bool; None where truth masks are not looked at.
-        valid: (S, S) bool, which pixels are the picture's; none of a frame that only fills a clip up.
-        label: 0 or 1, of what is left of the picture; of the whole one where masks are not looked at. 1 for a clip
-            with a forged frame.
-        id: Of the picture.
-        needs: Of the network, by name.
-        classes: (S, S) int16, as `Sample.classes`; None where maps of editors are not looked at.
-        change: (S, S) uint8, as `Sample.change`; None where maps of changes are not looked at.
-        sequence: (5,) int64, the edits of the whole picture from 1 in their order, then 0; None where none is told.
-    """
-
-    image: UInt8Array
-    mask: BoolArray | None
-    valid: BoolArray
-    label: int
-    id: str
-    needs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    classes: ClassArray | None = None
-    change: UInt8Array | None = None
-    sequence: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +48,7 @@ class Preparation:
         mirror: How often a canvas is mirrored.
         edits: Names that have numbers in sequences of edits; without one none is told.
         paired: Whether what belongs together, a forgery and its twin, goes the same way.
+        swap: How often a forgery then shows cells of its twin; above 0, the truth is where it differs from the twin.
     """
 
     op: Op
@@ -86,6 +60,7 @@ class Preparation:
     mirror: float = 0.0
     edits: tuple[str, ...] = ()
     paired: bool = False
+    swap: float = 0.0
 
     def __call__(self, opened: Sample | Clip, key: tuple[int, ...]) -> Canvas:
         """Return the canvas of a picture or clip; what is drawn follows from the seed and `key`.
@@ -99,7 +74,8 @@ class Preparation:
     def pair(self, forged: Sample, twin: Sample, key: tuple[int, ...]) -> list[Canvas]:
         """Return the canvases of a forgery and its twin, to which is done what is drawn for the forgery."""
         rng = self._rng(key)
-        return self._mirror(self._alike(forged, (forged, twin), (forged.id, twin.id), rng), rng)
+        first, second = self._mirror(self._alike(forged, (forged, twin), (forged.id, twin.id), rng), rng)
+        return [swapping.swapped(first, second, self.swap, rng) if self.swap else first, second]
 
     def _rng(self, key: tuple[int, ...]) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
@@ -107,7 +83,7 @@ class Preparation:
     def _mirror(self, canvases: list[Canvas], rng: np.random.Generator) -> list[Canvas]:
         # Only where it is asked for, so that it changes no draw of other trainings.
         turned = self.mirror and rng.random() < self.mirror
-        return [_mirrored(canvas) for canvas in canvases] if turned else canvases
+        return [canvas.mirrored(one) for one in canvases] if turned else canvases
 
     def _canvas_of(self, opened: Sample | Clip, rng: np.random.Generator) -> Canvas:
         frames = opened.frames if isinstance(opened, Clip) else (opened,)
@@ -119,7 +95,7 @@ class Preparation:
         # What only happens to authentic pictures goes by the whole clip, too.
         label = max((frame.label for frame in frames if frame.label is not None), default=None)
         lead = replace(frames[0], mask=together, label=label)
-        return _clip(self._alike(lead, frames, [opened.id] * len(frames), rng, range(len(frames))), self.frames)
+        return canvas.clip(self._alike(lead, frames, [opened.id] * len(frames), rng, range(len(frames))), self.frames)
 
     def _alike(
         self,
@@ -155,43 +131,6 @@ class Preparation:
             change=None if part.change is None else plan.cut(part.change, 0),
             sequence=sequences.numbered(part.meta, part.label, self.edits, name) if self.edits else None,
         )
-
-
-def _mirrored(canvas: Canvas) -> Canvas:
-    """Return a canvas with left and right exchanged."""
-
-    def turned(array: Any, axis: int) -> Any:
-        return None if array is None else np.ascontiguousarray(np.flip(array, axis))
-
-    return replace(
-        canvas,
-        image=turned(canvas.image, -2),
-        mask=turned(canvas.mask, -1),
-        valid=turned(canvas.valid, -1),
-        classes=turned(canvas.classes, -1),
-        change=turned(canvas.change, -1),
-        needs={key: turned(x, -1) if key in needs.PICTURES else x for key, x in canvas.needs.items()},
-    )
-
-
-def _clip(frames: Sequence[Canvas], count: int) -> Canvas:
-    """Return the canvases of frames as one of `count` frames; those that are missing are empty, and not valid."""
-    first = frames[0]
-
-    def stacked(arrays: Sequence[NDArray[Any] | None]) -> Any:
-        known = [array for array in arrays if array is not None]
-        return np.stack([*known, *[np.zeros_like(known[0])] * (count - len(known))]) if known else None
-
-    return Canvas(
-        image=stacked([frame.image for frame in frames]),
-        mask=stacked([frame.mask for frame in frames]),
-        valid=stacked([frame.valid for frame in frames]),
-        label=max(frame.label for frame in frames),
-        id=first.id,
-        needs={name: stacked([frame.needs[name] for frame in frames]) for name in first.needs},
-        classes=stacked([frame.classes for frame in frames]),
-        change=stacked([frame.change for frame in frames]),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +212,9 @@ class Stream:
     def _canvases(self, start: int, mine: Callable[[int], bool]) -> Iterator[Canvas]:
         units = (u for u in self._units(start) if any(mine(u.place + i) for i in range(u.source.each)))
         for unit, result in _ahead(units, self.prepare, self.workers, self.step):
-            for i, canvas in enumerate(self._replaced(unit, result)):
+            for i, made in enumerate(self._replaced(unit, result)):
                 if mine(unit.place + i):
-                    yield canvas
+                    yield made
 
     def _units(self, start: int) -> Iterator[_Unit]:
         """Yield the units from that of a place on, without end."""

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from tamperscope.data.loader import Sampling
 from tamperscope.engine import batches, checkpoint, evaluate, journal, optim, predict, sources
+from tamperscope.engine.canvas import Canvas
 from tamperscope.engine.checkpoint import BEST, LAST, Progress
 from tamperscope.engine.recipe import SEQUENCE, SMALLER_IS_BETTER, Recipe, check
-from tamperscope.engine.stream import Canvas, Preparation, Stream
+from tamperscope.engine.stream import Preparation, Stream
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.files import write_atomic
 from tamperscope.inference.predictor import View
@@ -158,6 +159,8 @@ class _Trainer:
         recipe, data = self.recipe, self.recipe.data
         if data.paired and (self.frames > 1 or recipe.batch % 2 or data.augment_pristine):
             raise InputError("data.paired: expected pictures, an even batch, and nothing done to authentic ones alone")
+        if data.swap and not (data.paired and self.masks):
+            raise InputError("data.swap: expected data.paired, and a network that looks at masks")
         told = recipe.seed, self.masks, self.editors, self.frames, data.change, data.edits, data.paired
         stated = sources.build(recipe.train_on, [d.count for d in recipe.train_on], *told)
         if data.total:
@@ -175,6 +178,7 @@ class _Trainer:
             data.mirror,
             data.edits,
             data.paired,
+            data.swap,
         )
         if data.side % self.network.multiple:
             raise InputError(f"data.side: expected a multiple of {self.network.multiple}, found {data.side}")

@@ -28,8 +28,8 @@ ABOUT = About(
         "Tokens are labelled 1 where the picture is forged: the published code labels the real ones 1.",
         "The quality that QFE learns is that of the file's own luma table, by the nearest of the IJG's, not what FBCNN "
         "says; a picture without a table teaches it nothing, also where it was compressed before it was changed.",
-        "Random patch swap is `nn.patch_swap`; no network is told the truth, so a training does not call it by itself. "
-        "The forge makes composites of a picture and its reconstruction: see the recipe.",
+        "Random patch swap (`data.swap`) is between a picture and its reconstruction, which have one size; published "
+        "real pictures are resized to the fake's, and the kernel of its cells is 16 or 32 pixels.",
         "Training draws its tiles at random, at the same shares of the room in all pictures of a batch; where the list "
         "has as many as cover the canvas, these are taken. Labels of pictures stand, whether a tile shows the forgery "
         "or not. What is meant by 'aligned' crops is not known to us.",
