@@ -103,7 +103,7 @@ def stated(contest: Contest, system: str, seed: int, pictures: Path) -> recipe.R
         "title": "Comparison",
         "network": {"name": network, "settings": settings},
         "train_on": [{"manifest": str(pictures)}],
-        "data": {"side": contest.side, **contest.data},
+        "data": {"side": contest.side, **contest.data, **contests.DATA.get(system, {})},
         "batch": BATCH,
         "steps": contest.steps,
         "optimizer": OPTIMIZER,

@@ -99,7 +99,7 @@ CONTESTS = {
         titles={"held": "faces never trained on"},
         side=128,
         steps=400,
-        data={"focus": 0.0, "change": True, "edits": PARTS, "augment": {"flip:axis=horizontal": 0.5}},
+        data={"focus": 0.0, "change": True, "augment": {"flip:axis=horizontal": 0.5}},
         metric="image_auc",
     ),
     "documents": Contest(
@@ -123,6 +123,10 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "tsom_pp": ("tsom", {"contrast": 0.01}),
 }
 """The network of a system, where that is not its name, and what it needs to take part."""
+
+
+DATA: dict[str, dict[str, Any]] = {name: {"edits": PARTS} for name in ("seqfakeformer", "tsom", "tsom_pp")}
+"""Further fields of a system's `data`: what its truth is, beyond label and mask."""
 
 
 def network_of(system: str) -> tuple[str, dict[str, Any]]:

@@ -38,7 +38,7 @@ from tamperscope.types import Prediction, Sample, UInt8Array
 
 DECODERS = {"tiny": "{reencoded: 1}", "taef2": "{reencoded: 1}", "upsampled": "{upsampled: 1}"}
 COUNTS = {
-    "train": {"tiny": 500, "taef2": 600, "upsampled": 500},
+    "train": {"tiny": 500, "taef2": 360, "upsampled": 500},
     "choose": {"tiny": 40, "taef2": 40, "upsampled": 40},
     "measure": {"tiny": 50, "taef2": 50, "upsampled": 50},
 }
@@ -58,9 +58,7 @@ ATTACKS = {
 def changes(decoder: str) -> tuple[str, ...]:
     """Return what differs from the recipe `generated` for one decoder."""
     model = () if decoder == "upsampled" else (f"ranges.reencoded.model={decoder}",)
-    # TAEF2 takes seconds a picture of 512 pixels.
-    small = ("hosts.max_side=256",) if decoder == "taef2" else ()
-    return (f"operations={DECODERS[decoder]}", *model, *small)
+    return (f"operations={DECODERS[decoder]}", *model)
 
 
 def forge(args: argparse.Namespace) -> None:
