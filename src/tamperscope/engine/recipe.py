@@ -108,7 +108,7 @@ class Training(_Model):
         total: Pictures an epoch, shared by weight among the sources; 0 = each source's own count.
         balanced: Whether pristine and forged pictures of a manifest come equally often.
         paired: Whether each forgery is followed by its authentic twin, which is augmented and cut as the forgery is, so
-            that nothing but the edit tells them apart; what has no twin is left out. Faint traces are learned sooner.
+            that nothing but the edit tells them apart; what has no twin is left out.
         swap: How often such a forgery shows cells of 16 pixels of its twin (random patch swap of HiDA-Net). Above 0 the
             truth is where it differs from its twin, in the same cells: all of what was generated as a whole.
         side: Of the square canvas in pixels.
