@@ -28,6 +28,8 @@ class Contest:
         steps: Of 8 windows.
         data: Further fields of a recipe's `data`.
         out_of: One group of so many is held out.
+        asked: Pictures of each held-out set that are asked about; forgeries and twins take turns.
+        pixels: Whether masks say where a picture is forged, so that maps can be measured.
         metric: Of `engine.recipe.METRICS`; it is printed in the run's log and chooses nothing.
     """
 
@@ -41,6 +43,8 @@ class Contest:
     steps: int = 800
     data: dict[str, Any] = field(default_factory=dict)
     out_of: int = 5
+    asked: int = 120
+    pixels: bool = True
     metric: str = "pixel_f1"
 
 
@@ -85,6 +89,7 @@ CONTESTS = {
         },
         systems=("npr", "patchcraft", "univfd", "freqnet", "aide", "hida_net"),
         titles={"held": "decoders of the training", "unseen": "TAEF2, never trained on"},
+        pixels=False,
         side=128,
         steps=400,
         data={"focus": 0.0, "augment": {"flip:axis=horizontal": 0.5}},
@@ -113,6 +118,7 @@ CONTESTS = {
         steps=400,
         data={"focus": 0.5},
         out_of=2,  # they are few
+        asked=40,  # and large
     ),
 }
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {

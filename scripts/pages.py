@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,9 +54,9 @@ def domain(contest: Contest, titles: Mapping[str, str], result: dict[str, Any], 
         result: Summaries by system and set.
         costs: Of the systems, as `comparison.py speed` writes them.
     """
-    metrics = [
-        m for m in (*measured.METRICS, *measured.ORDER, "alarms") if any(m in r["held"] for r in result.values())
-    ]
+    result = {name: found for name, found in result.items() if contest.pixels or name != baselines.CENTRE_BLOB}
+    wanted = [m for m in measured.METRICS if contest.pixels or m not in measured.PIXEL]
+    metrics = [m for m in (*wanted, *measured.ORDER, "alarms") if any(m in r["held"] for r in result.values())]
     lead = "image_auc" if contest.metric.startswith("image") else "pixel_auc"
     order = sorted(result, key=lambda name: -np.mean(result[name]["held"].get(lead, {"seeds": [0.0]})["seeds"]))
     shown = [(key, metric) for key in titles for metric in metrics if any(metric in r[key] for r in result.values())]
@@ -66,7 +67,7 @@ def domain(contest: Contest, titles: Mapping[str, str], result: dict[str, Any], 
         lines.append([name, str(len(result[name]["held"]["image_auc"]["seeds"])), *_size(costs.get(name)), *numbers])
     one = result[order[0]]
     counts = "; ".join(f"{titles[key]}: {one[key]['forged']} forged, {one[key]['pristine']} pristine" for key in titles)
-    return DOMAIN.format(
+    text = DOMAIN.format(
         name=NAMES[next(key for key, known in CONTESTS.items() if known is contest)],
         count=contest.train[2],
         told=contest.told,
@@ -75,8 +76,15 @@ def domain(contest: Contest, titles: Mapping[str, str], result: dict[str, Any], 
         windows=contest.steps * 8,
         counts=counts,
         table=measured.markdown(head, lines),
-        clear=_clear(result, order),
+        clear=_clear(result, order) if contest.pixels else "",
     )
+    return _filled(text)
+
+
+def _filled(text: str) -> str:
+    """Return a page whose paragraphs have lines of one width; tables and headings stay."""
+    parts = [part for part in text.split("\n\n") if part.strip()]
+    return "\n\n".join(part if part[0] in "#|" else textwrap.fill(part, 120) for part in parts) + "\n"
 
 
 def _size(cost: Mapping[str, float] | None) -> list[str]:
@@ -112,4 +120,4 @@ def cross(result: dict[str, Any], count: int) -> str:
         mean = np.mean([found[key]["image_auc"]["mean"] for key in CONTESTS])
         lines.append([name, own, *cells, f"{mean:.3f}"])
     head = ["system", "trained on", *CONTESTS, "mean"]
-    return CROSS.format(count=count, table=measured.markdown(head, lines))
+    return _filled(CROSS.format(count=count, table=measured.markdown(head, lines)))
