@@ -191,7 +191,11 @@ def _asked(name: str, run: Path) -> Callable[[Sample], Prediction] | None:
     """Return what answers for a picture; None for a run that is not done."""
     if name == baselines.CENTRE_BLOB:
         return partial(baselines.predict, name)
-    return predict.load(run / "best.pt") if (run / "done.json").is_file() else None
+    if not (run / "done.json").is_file():
+        return None
+    network = predict.load(run / "best.pt")
+    network.edits = tuple(contests.DATA.get(name, {}).get("edits", ()))
+    return network
 
 
 def table(args: argparse.Namespace) -> None:

@@ -17,10 +17,10 @@ DOMAIN = """# {name}: all systems on one budget
 Every system at its tiny size, each seed trained on the same {count} forgeries with their twins: {told}. {steps} steps
 of 8 windows of {side} pixels, AdamW, rate 0.002, the same windows in the same order. The last network counts; nothing
 was chosen. Groups of source pictures are in one part only. {counts}. Pixel metrics are means over forged pictures at
-their own resolution (F1 at the fixed threshold 0.5); image AUC is of the scores, alarms is the share of pristine
-pictures with a score above 0.5. In brackets: 95 % bootstrap by group of the mean over seeds; then the least and the
-most of the seeds. Images a second: forward and backward of a training step, one core, the best of several turns. Made
-by `scripts/comparison.py`.
+their own resolution (F1 at the fixed threshold 0.5); image AUC is of the scores (.5 is chance), alarms is the share of
+pristine pictures with a score above 0.5. In brackets: 95 % bootstrap by group of the mean over seeds; then the least
+and the most of the seeds. Images a second: forward and backward of a training step, one core, the best of several
+turns. Made by `scripts/comparison.py`.
 
 {table}
 
@@ -34,7 +34,7 @@ their own. Differences that are smaller than the spread of the seeds are none.
 CROSS = """# Across domains
 
 The networks of the pages `comparison_*`, each trained in one domain alone, asked about {count} pictures of every
-domain's held-out forgeries and twins: image AUC of the scores, mean over seeds, then the least and the most of them.
+domain's held-out forgeries and twins: image AUC of the scores; of several seeds the mean, the least and the most.
 Its own domain is in bold. The mean over domains is the number of ForensicHub's cross-domain protocol. Groups of source
 pictures are in one part only within a domain; between domains the photographs of one may have taught the networks of
 another. Made by `scripts/comparison.py cross`.
