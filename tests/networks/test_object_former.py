@@ -331,7 +331,7 @@ def test_wrong_asks() -> None:
 def test_relative_noise_is_found_by_the_prototypes_of_the_picture_itself() -> None:
     truth = noise_worlds.relative(np.random.default_rng(9), 192, 96, 32)
     net = tiny(0, boundaries=False)
-    noise_worlds.train(net, lambda rng: noise_worlds.relative(rng, 8, 96, 32), 200)
+    noise_worlds.train(net, lambda rng: noise_worlds.relative(rng, 8, 96, 32), 320)
     found = {"own": noise_worlds.undecidable(noise_worlds.answer(net, truth.image), truth, 32)}
     own = [layer.objects for layer in net.layers]
 
