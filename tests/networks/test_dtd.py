@@ -146,7 +146,7 @@ def test_wrong_asks() -> None:
 
 @cache
 def learned() -> Dtd:
-    return taught(small(0), 150, 3e-3)
+    return taught(small(0), 220, 3e-3)
 
 
 @pytest.mark.slow
