@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from serve import ONE_THREAD, resident
+from serve import ONE_THREAD, members, resident
 from tamperscope.files import write_atomic
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -67,12 +67,10 @@ def measure(pictures: list[Path], crew: str, more: list[str]) -> dict[str, float
 def used(pid: int) -> dict[tuple[int, float], float]:
     """Return processor seconds of a process and of each below it, by number and start."""
     found = {}
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = member.cpu_times()
-                found[member.pid, member.create_time()] = times.user + times.system
+    for member in members(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = member.cpu_times()
+            found[member.pid, member.create_time()] = times.user + times.system
     return found
 
 

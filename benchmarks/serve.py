@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,14 +61,19 @@ class Load:
                 self.changed += self.levels.setdefault(name, level) != level
 
 
+def members(pid: int) -> Iterator[psutil.Process]:
+    """Yield a process and all below it; one that is gone when it is asked raises `psutil.NoSuchProcess`."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        yield from (process, *process.children(recursive=True))
+
+
 def resident(pid: int) -> float:
     """Return MiB of memory of a process and all below it."""
     total = 0
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += member.memory_info().rss
+    for member in members(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += member.memory_info().rss
     return total / 2**20
 
 

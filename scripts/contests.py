@@ -18,6 +18,7 @@ class Contest:
     """One budget for all systems of a domain.
 
     Attributes:
+        title: Of the page.
         told: What the forgeries are, for the page.
         folders: Of the `train` split whose authentic pictures are used.
         train: What is learned from.
@@ -33,6 +34,7 @@ class Contest:
         metric: Of `engine.recipe.METRICS`; it is printed in the run's log and chooses nothing.
     """
 
+    title: str
     told: str
     folders: tuple[str, ...]
     train: Forged
@@ -65,6 +67,7 @@ _PAGES = ("hosts.max_side=1024",)
 
 CONTESTS = {
     "manipulated": Contest(
+        title="Manipulated photographs",
         told=(
             "in photographs of at most 256 pixels a region has stronger noise, or was compressed on another JPEG grid "
             "or with another quality; its content is unchanged, so that nothing but the trace tells"
@@ -77,6 +80,7 @@ CONTESTS = {
         data={"focus": 0.5, "augment": {"flip:axis=horizontal": 0.5, "rotate:angle=-90/90/180": 0.5}},
     ),
     "generated": Contest(
+        title="Generated pictures",
         told=(
             "whole photographs of at most 256 pixels that passed a small auto-encoder or an up-sampler, lossless or "
             "JPEG 90 to 98 as their twins are"
@@ -96,6 +100,7 @@ CONTESTS = {
         metric="image_auc",
     ),
     "faces": Contest(
+        title="Faces",
         told="one to five parts of a face changed one after another, in pictures of at most 128 pixels",
         folders=("people", "portraits"),
         train=("face_sequence", _FACES, 400),
@@ -108,6 +113,7 @@ CONTESTS = {
         metric="image_auc",
     ),
     "documents": Contest(
+        title="Documents",
         told="words of scanned pages of at most 1024 pixels copied over others, retyped or covered, one to three each",
         folders=("documents",),
         train=("document", _PAGES, 300),

@@ -41,8 +41,6 @@ another. Made by `scripts/comparison.py cross`.
 
 {table}
 """
-NAMES = {"manipulated": "Manipulated photographs", "generated": "Generated pictures", "faces": "Faces"}
-NAMES |= {"documents": "Documents"}
 
 
 def domain(contest: Contest, titles: Mapping[str, str], result: dict[str, Any], costs: dict[str, Any]) -> str:
@@ -68,7 +66,7 @@ def domain(contest: Contest, titles: Mapping[str, str], result: dict[str, Any], 
     one = result[order[0]]
     counts = "; ".join(f"{titles[key]}: {one[key]['forged']} forged, {one[key]['pristine']} pristine" for key in titles)
     text = DOMAIN.format(
-        name=NAMES[next(key for key, known in CONTESTS.items() if known is contest)],
+        name=contest.title,
         count=contest.train[2],
         told=contest.told,
         steps=contest.steps,

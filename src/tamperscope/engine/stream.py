@@ -68,17 +68,14 @@ class Preparation:
         All frames of a clip go the same way: what is drawn for the first one, with the forged pixels of all, is done to
         each.
         """
-        rng = self._rng(key)
+        rng = _rng(self.seed, *key)
         return self._mirror([self._canvas_of(opened, rng)], rng)[0]
 
     def pair(self, forged: Sample, twin: Sample, key: tuple[int, ...]) -> list[Canvas]:
         """Return the canvases of a forgery and its twin, to which is done what is drawn for the forgery."""
-        rng = self._rng(key)
+        rng = _rng(self.seed, *key)
         first, second = self._mirror(self._alike(forged, (forged, twin), (forged.id, twin.id), rng), rng)
         return [swapping.swapped(first, second, self.swap, rng) if self.swap else first, second]
-
-    def _rng(self, key: tuple[int, ...]) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
     def _mirror(self, canvases: list[Canvas], rng: np.random.Generator) -> list[Canvas]:
         # Only where it is asked for, so that it changes no draw of other trainings.
@@ -131,6 +128,10 @@ class Preparation:
             change=None if part.change is None else plan.cut(part.change, 0),
             sequence=sequences.numbered(part.meta, part.label, self.edits, name) if self.edits else None,
         )
+
+
+def _rng(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,20 +227,17 @@ class Stream:
                 place += source.each
 
     def _order(self, epoch: int) -> list[tuple[Source, Any]]:
-        rng = self._rng(0, epoch)
+        rng = _rng(self.seed, 0, epoch)
         listed: list[tuple[Source, Any]] = []
         for source, items, number in zip(self.sources, self._items, self.counts, strict=True):
             listed += [(source, item) for item in loader.drawn(list(items), number, self.balanced, rng)]
         return [listed[i] for i in rng.permutation(len(listed))]
 
-    def _rng(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
-
     def _replaced(self, unit: _Unit, result: list[Canvas] | Failure) -> list[Canvas]:
         """Return the canvases of a unit, or those of another item of its class in its place."""
         if not isinstance(result, Failure):
             return result
-        rng = self._rng(2, unit.place)
+        rng = _rng(self.seed, 2, unit.place)
         listed = self._items[next(i for i, s in enumerate(self.sources) if s is unit.source)]
         # Of its class, or a source that lost some would be balanced no more.
         items = [item for item in listed if item.label == unit.item.label]

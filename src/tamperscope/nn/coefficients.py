@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tamperscope.nn.filters import dct_matrix
 
 CELL, CLIP = 8, 20
+"""Side of a block in pixels; networks are told magnitudes of coefficients up to the second."""
 
 
 class Coefficients(nn.Module):

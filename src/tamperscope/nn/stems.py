@@ -16,7 +16,7 @@ from tamperscope.nn.coefficients import CLIP, planes
 from tamperscope.nn.filters import Bayar, HighPass, Npr, Sobel, Srm
 
 TABLE = 64
-"""Coefficients are limited to +-20, and steps of a quantization table to below 64."""
+"""Steps of a quantization table are limited to below this."""
 
 # Name of a map: what makes it, and how many channels it has.
 _MAPS: dict[str, tuple[Callable[[], nn.Module], int]] = {
