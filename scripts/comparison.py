@@ -33,6 +33,7 @@ from contests import CONTESTS, SEED, Contest
 
 from tamperscope.bench import baselines
 from tamperscope.data import manifest as manifests
+from tamperscope.data.face_crops import crop
 from tamperscope.data.manifest import Entry, Manifest
 from tamperscope.engine import predict, recipe
 from tamperscope.engine.cost import macs
@@ -69,7 +70,11 @@ def forge(args: argparse.Namespace) -> None:
         listed = work / f"photos_{wanted}.jsonl"
         chosen = (e for e in entries if contests.part(e.source_group, contest.out_of) == wanted)
         print(name, manifests.write(listed, chosen), "photos")
-        print(make(str(listed), forging.load(stated, change), count, SEED, work / name, args.workers), flush=True)
+        out = work / f"{name}_pictures" if contest.faces else work / name
+        print(make(str(listed), forging.load(stated, change), count, SEED, out, args.workers), flush=True)
+        if contest.faces:
+            pictures = Manifest(out / "manifest.jsonl")
+            print(crop(pictures, list(pictures), work / name, contest.faces))
 
 
 def runs(args: argparse.Namespace) -> list[tuple[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,41 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261125)
+
+
+def _upscaler(
+    folder: Path,
+    name: str = "nearest",
+    factor: int = 2,
+    padded: bool = True,
+    blur: float = 0.0,
+    channels: int = 3,
+) -> Path:
+    """Write an upscaler for ncnn that repeats each pixel, less a share `blur` of it for its right neighbour's."""
+    maps = channels * factor**2
+    weights = np.zeros((maps, channels, 3, 3), np.float32)
+    for out in range(maps):
+        weights[out, out // factor**2, 1, 1:] = 1 - blur, blur
+    param = folder / f"{name}.param"
+    param.write_text(
+        "7767517\n3 3\nInput data 0 1 data\n"
+        f"Convolution c 1 1 data c 0={maps} 1=3 4={int(padded)} 5=1 6={weights.size}\n"
+        f"PixelShuffle p 1 1 c out 0={factor}\n"
+    )
+    # A tag of 0 says that 32-bit floats follow.
+    param.with_suffix(".bin").write_bytes(bytes(4) + weights.tobytes() + np.zeros(maps, np.float32).tobytes())
+    return param
+
+
+@pytest.fixture
+def write_upscaler(tmp_path: Path) -> Callable[..., Path]:
+    """Write a learned upscaler for ncnn: `write_upscaler(name=…, factor=…, padded=…, blur=…, channels=…)`."""
+    folder = tmp_path / "upscalers"
+    folder.mkdir()
+    return partial(_upscaler, folder)
+
+
+@pytest.fixture(scope="session")
+def session_upscaler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one that repeats each pixel twice each way."""
+    return _upscaler(tmp_path_factory.mktemp("upscaler"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tamperscope.errors import InvalidValueError, UnknownNameError
 from tamperscope.forging import gate, operations
+from tamperscope.ops.forge.upscaled import NETWORKS
 from tamperscope.types import Sample
 
 
@@ -70,6 +72,11 @@ def page() -> Sample:
     noise = np.random.default_rng(0).normal(0, 2, rgb.shape)
     rgb = np.clip(np.rint(rgb + noise), 0, 255).astype(np.uint8)
     return Sample(rgb, np.zeros((192, 256), np.bool_), id="page")
+
+
+@pytest.fixture(autouse=True)
+def _upscalers(session_upscaler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NETWORKS, str(session_upscaler))
 
 
 # Those on clips take clips: see tests/ops/forge/test_video_ops.py.

@@ -69,6 +69,7 @@ OPERATIONS: dict[str, Operation] = {
     "face_swap": Operation(f"{_FORGE}faces.swap:Swap", "replaced", donor="donor", domain="face"),
     "clip_removal": Operation(f"{_FORGE}video.removal:ClipRemoval", "removed"),
     "clip_paste": Operation(f"{_FORGE}video.paste:ClipPaste", "pasted in", donor="donor"),
+    "upscaled": Operation(f"{_FORGE}upscaled:Upscaled", "made anew", object="region"),
 }
 
 

@@ -22,7 +22,7 @@ PARTS = (
     "pydantic",
     "c2pa-python",
 )
-EXTRAS = {"heif": "pillow_heif", "ocr": "rapidocr", "pdf": "pypdfium2", "video": "av"}
+EXTRAS = {"heif": "pillow_heif", "ocr": "rapidocr", "pdf": "pypdfium2", "upscale": "ncnn", "video": "av"}
 
 
 def checks() -> Iterator[tuple[str, bool, str]]:
