@@ -33,7 +33,6 @@ from contests import CONTESTS, SEED, Contest
 
 from tamperscope.bench import baselines
 from tamperscope.data import manifest as manifests
-from tamperscope.data.face_crops import crop
 from tamperscope.data.manifest import Entry, Manifest
 from tamperscope.engine import predict, recipe
 from tamperscope.engine.cost import macs
@@ -70,11 +69,7 @@ def forge(args: argparse.Namespace) -> None:
         listed = work / f"photos_{wanted}.jsonl"
         chosen = (e for e in entries if contests.part(e.source_group, contest.out_of) == wanted)
         print(name, manifests.write(listed, chosen), "photos")
-        out = work / f"{name}_pictures" if contest.faces else work / name
-        print(make(str(listed), forging.load(stated, change), count, SEED, out, args.workers), flush=True)
-        if contest.faces:
-            pictures = Manifest(out / "manifest.jsonl")
-            print(crop(pictures, list(pictures), work / name, contest.faces))
+        print(make(str(listed), forging.load(stated, change), count, SEED, work / name, args.workers), flush=True)
 
 
 def runs(args: argparse.Namespace) -> list[tuple[str, int]]:

@@ -29,7 +29,6 @@ class Contest:
         steps: Of 8 windows.
         data: Further fields of a recipe's `data`.
         out_of: One group of so many is held out.
-        faces: Side of aligned faces that are cut out of the pictures, pixels; 0 = pictures are asked as they are.
         asked: Pictures of each held-out set that are asked about; forgeries and twins take turns.
         pixels: Whether masks say where a picture is forged, so that maps can be measured.
         metric: Of `engine.recipe.METRICS`; it is printed in the run's log and chooses nothing.
@@ -46,7 +45,6 @@ class Contest:
     steps: int = 800
     data: dict[str, Any] = field(default_factory=dict)
     out_of: int = 5
-    faces: int = 0
     asked: int = 120
     pixels: bool = True
     metric: str = "pixel_f1"
@@ -63,10 +61,9 @@ PLANTED = (
     "ranges={trace_noise: {sigma: [4, 8]}, trace_grid: {quality: [50, 75]}}",
     "hosts={min_side: 96, max_side: 256, recompressed: 0.0}",
 )
-_CLEAN = 'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}'
-_SMALL = ("hosts.max_side=256", _CLEAN)
-_FACES = ("hosts.max_side=512", "hosts.min_side=200", "hosts.recompressed=0.0", _CLEAN)
-_PAGES = ("hosts.max_side=1024", "hosts.recompressed=0.0", _CLEAN)
+_SMALL = ("hosts.max_side=256", 'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}')
+_FACES = ("hosts.max_side=128", "hosts.min_side=64")
+_PAGES = ("hosts.max_side=1024",)
 
 CONTESTS = {
     "manipulated": Contest(
@@ -104,35 +101,27 @@ CONTESTS = {
     ),
     "faces": Contest(
         title="Faces",
-        told=(
-            "one to five parts of a face changed one after another in a picture of at most 512 pixels, lossless or "
-            "JPEG 90 to 98 as its twin is, of which faces are cut out, aligned, and brought to 128 pixels"
-        ),
+        told="one to five parts of a face changed one after another, in pictures of at most 128 pixels",
         folders=("people", "portraits"),
-        train=("face_sequence", _FACES, 500),
-        held={"held": ("face_sequence", _FACES, 80)},
+        train=("face_sequence", _FACES, 400),
+        held={"held": ("face_sequence", _FACES, 60)},
         systems=("fakelocator", "xception", "meso", "efficientnet", "seqfakeformer", "tsom", "tsom_pp"),
         titles={"held": "faces never trained on"},
         side=128,
-        steps=500,
-        faces=128,
-        asked=160,
+        steps=400,
         data={"focus": 0.0, "change": True, "augment": {"flip:axis=horizontal": 0.5}},
         metric="image_auc",
     ),
     "documents": Contest(
         title="Documents",
-        told=(
-            "words of scanned pages of at most 1024 pixels copied over others, retyped or covered, one to three each, "
-            "lossless or JPEG 90 to 98 as their twins are"
-        ),
+        told="words of scanned pages of at most 1024 pixels copied over others, retyped or covered, one to three each",
         folders=("documents",),
         train=("document", _PAGES, 300),
         held={"held": ("document", _PAGES, 60)},
         systems=("dtd", "ffdn", "caftb", "tifdm", "unet"),
         titles={"held": "pages never trained on"},
         side=128,
-        steps=600,
+        steps=400,
         data={"focus": 0.5},
         out_of=2,  # they are few
         asked=40,  # and large
