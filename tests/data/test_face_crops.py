@@ -56,3 +56,15 @@ def test_each_face_has_the_label_of_its_own_part(tmp_path: Path) -> None:
     assert sample.mask[30:66, 30:66].mean() > 0.8
     assert json.loads((out / "manifest.jsonl").read_text().splitlines()[0])["face"]
     assert "4 pictures" in told.stdout
+
+
+def test_pictures_without_a_face_are_no_success(tmp_path: Path) -> None:
+    listed = pictures(tmp_path / "in")
+    write(listed, [Entry(image="cat.png", label=0)])
+    told = CliRunner().invoke(app, ["data", "faces", str(listed), "--out", str(tmp_path / "out")])
+    assert told.exit_code == 1
+    assert "no face was found" in told.stderr
+    for other in ("in", "none.jsonl"):
+        told = CliRunner().invoke(app, ["data", "faces", str(tmp_path / other), "--out", str(tmp_path / "out")])
+        assert told.exit_code == 1
+        assert "expected a manifest, found no file" in told.stderr

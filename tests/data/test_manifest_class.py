@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,6 +70,36 @@ def test_open_gives_pixels_truth_label_and_fields(tmp_path: Path) -> None:
     assert (sample.id, sample.label) == ("i.png", 1)
     wanted = {"domain": "face", "split": "dev", "group": "i.png", "kind": "splice", "format": "PNG"}
     assert wanted.items() <= sample.meta.items()
+
+
+def test_lines_of_text_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    _png(tmp_path / "page.png", np.full((200, 300, 3), 240, np.uint8))
+    (tmp_path / "page.csv").write_text("10,20,90,20,90,40,10,40,TOTAL, RM 5\n10,60,400,60,400,80,10,80,wide\n")
+    page = Entry(image="page.png", label=0, text_boxes="page.csv")
+    manifest = Manifest(tmp_path / "m.jsonl")
+    assert manifest.open(page, lines=True).meta["lines"] == [
+        {"box": [10, 20, 90, 40], "text": "TOTAL, RM 5"},
+        {"box": [10, 60, 300, 80], "text": "wide"},
+    ]
+    # A scan is not told of them, and an attack does not move them.
+    assert "lines" not in manifest.open(page).meta
+    assert "lines" not in manifest.open(Entry(image="page.png"), lines=True).meta
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bad.csv", "'bad.csv', line 2: expected eight numbers"),
+        ("none.csv", "'none.csv': expected text boxes"),
+        ("/etc/passwd", "expected one relative"),
+        (5, "'page.png': expected the path of a file as `text_boxes`, found 5"),
+    ],
+)
+def test_lines_of_text_that_cannot_be_read_are_told_of(tmp_path: Path, name: Any, message: str) -> None:
+    _png(tmp_path / "page.png", np.full((20, 30, 3), 240, np.uint8))
+    (tmp_path / "bad.csv").write_text("1,2,5,2,5,9,1,9,fine\n=cmd|' /C calc'!A0\n")
+    with pytest.raises(InputError, match=re.escape(message)):
+        Manifest(tmp_path / "m.jsonl").open(Entry(image="page.png", text_boxes=name), lines=True)
 
 
 def test_pristine_is_all_false_even_with_a_mask_and_forged_without_one_is_unknown(tmp_path: Path) -> None:

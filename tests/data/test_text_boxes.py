@@ -19,7 +19,8 @@ def test_corners_become_a_box_and_the_text_keeps_its_commas(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "line", ["1,2,3", "a,b,c,d,e,f,g,h,text", "1,2,3,4,5,6,7,nan,text", "1,2,3,4,5,6,7,1e999,text"]
+    "line",
+    ["1,2,3", "a,b,c,d,e,f,g,h,text", "1,2,3,4,5,6,7,nan,text", "1,2,3,4,5,6,7,1e999,text", "1,2,3,4,5,6,7,1e300,text"],
 )
 def test_another_line_is_an_error_that_names_it(line: str, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
@@ -36,6 +37,27 @@ def test_a_missing_or_huge_file_is_an_error(tmp_path: Path) -> None:
         file.truncate(5 * 2**20)
     with pytest.raises(InputError, match="larger"):
         text_boxes.read(path)
+
+
+def test_what_is_no_file_is_never_read(tmp_path: Path) -> None:
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(InputError, match=f"'{path.name}': expected text boxes, found no file"):
+            text_boxes.read(path)
+
+
+def test_only_ends_of_lines_part_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("1,2,5,2,5,9,1,9,page\x0cbreak\u2028here\r\n1,2,5,2,5,9,1,9,next\r".encode())
+    assert [text for _, text in text_boxes.read(path)] == ["page\x0cbreak\u2028here", "next"]
+
+
+def test_lines_lie_where_a_page_of_another_size_has_them() -> None:
+    known = [((10, 20, 110, 40), "ONE"), ((-5, 180, 250, 230), "TWO"), ((300, 10, 320, 20), "outside")]
+    assert text_boxes.lines(known, (200, 220)) == [
+        {"box": [10, 20, 110, 40], "text": "ONE"},
+        {"box": [0, 180, 220, 200], "text": "TWO"},
+    ]
+    assert text_boxes.lines(known[:1], (200, 220), (100, 440)) == [{"box": [20, 10, 220, 20], "text": "ONE"}]
 
 
 @given(st.binary(max_size=200))

@@ -11,6 +11,7 @@ import pytest
 
 from tamperscope import load
 from tamperscope.detectors.text import BACKGROUND, Text, examined, log10_tails
+from tamperscope.errors import InvalidValueError
 from tamperscope.media.recompress import recompress
 from tamperscope.signal.word_traces import TRACES
 from tamperscope.types import Prediction, Sample
@@ -135,9 +136,40 @@ def test_given_words_are_used_and_named() -> None:
     assert found.regions[0].words == found.reasons[0].text
 
 
-def test_a_turned_page_and_a_page_of_few_words_are_not_judged() -> None:
+@pytest.mark.parametrize("turn", [1, 3])
+def test_a_page_that_lies_on_its_side_is_judged_and_marked_where_it_lies(turn: int) -> None:
+    altered = page("colour")
+    mark = np.zeros(altered.rgb.shape[:2], np.uint8)
+    x0, y0, x1, y1 = altered.boxes[ALTERED]
+    mark[y0:y1, x0:x1] = 1
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(np.rot90(mark, turn)))
+    found = ask(np.rot90(altered.rgb, turn))
+    assert found.size == (altered.rgb.shape[1], altered.rgb.shape[0])
+    assert share_of(found, (x, y, x + width, y + height)) > 0.9
+    assert found.evidence["marked"] == len(found.regions) == 1
+    assert found.regions[0].box == pytest.approx((x, y, x + width, y + height), abs=5)
+    told, note = found.reasons
+    assert told.values == found.regions[0].values
+    assert told.values["box"] == pytest.approx([x, y, x + width, y + height], abs=4)
+    assert told.values["differs"][0] == "colour"
+    assert note.code == "text.sideways"
+    plain = ask(np.rot90(page().rgb, turn))
+    assert plain.score == pytest.approx(ask(page().rgb).score, abs=0.5)
+    assert [reason.code for reason in plain.reasons] == ["text.none", "text.sideways"]
+
+
+def test_a_page_is_turned_only_where_nobody_said_where_its_words_are() -> None:
     sideways = np.rot90(page().rgb)
-    assert ask(sideways).status == "not_applicable"
+    for meta in ({"lines": [{"box": [5, 5, 90, 30], "text": "one"}]}, {"damaged": "cut off"}):
+        assert ask(sideways, **meta).status == "not_applicable"
+    with pytest.raises(InvalidValueError, match="found none"):
+        Text(LEVEL, "given").predict(page().sample)
+    assert Text(LEVEL, "given").predict(Sample(np.ascontiguousarray(sideways))).status == "not_applicable"
+    # What a forgery says of its edits is no word.
+    assert ask(sideways, words=[{"noun": "a word", "place": "bottom"}]).status == "ok"
+
+
+def test_a_steep_page_and_a_page_of_few_words_are_not_judged() -> None:
     few = ask(typed(count=3).rgb)
     assert few.status == "not_applicable"
     assert "needs" in few.cause

@@ -130,10 +130,59 @@ def test_validation_is_the_metrics_of_each_picture(judged: Path) -> None:
     assert math.isnan(only["image_auc"])
 
 
+@pytest.mark.parametrize(
+    ("level", "alike"),
+    [(0.1, "hardly a pixel is called forged"), (0.9, "hardly a pixel is called authentic"), (None, "")],
+)
+def test_maps_that_are_all_alike_have_a_name(level: float | None, alike: str, judged: Path) -> None:
+    from tamperscope.data.manifest import Manifest
+
+    manifest = Manifest(judged)
+
+    def answer(sample: Sample) -> Prediction:
+        assert sample.mask is not None
+        heat = sample.mask.astype(np.float32) if level is None else np.full(sample.size, level, np.float32)
+        if sample.label and level is not None:
+            heat[0, 0] = 1 - level  # a stray pixel here and there is as good as none
+        return Prediction("x", sample.size, 0.5, heat)
+
+    assert evaluate.tally(answer, ((i, manifest.open(entry)) for i, entry in enumerate(manifest))).alike == alike
+    assert evaluate.Tally().alike == ""
+
+
+def test_what_was_not_asked_is_counted_and_has_no_metrics(judged: Path) -> None:
+    from tamperscope.data.manifest import Manifest
+
+    manifest = Manifest(judged)
+    samples = [manifest.open(entry) for entry in manifest]
+
+    def answer(sample: Sample) -> Prediction:
+        if sample.id == samples[1].id:
+            return Prediction("x", sample.size, status="not_applicable", cause="no face")
+        return Prediction("x", sample.size, 0.5)
+
+    found = evaluate.tally(answer, enumerate(samples))
+    assert found.unasked == {(1, 0): "no face"}
+    assert set(found.scores) == {(place, 0) for place in range(len(samples))} - {(1, 0)}
+    halves = [evaluate.tally(answer, list(enumerate(samples))[i::2]) for i in range(2)]
+    halves[0].join(halves[1])
+    assert halves[0].unasked == found.unasked
+
+
+def test_a_table_leaves_out_what_was_never_defined() -> None:
+    found = {"pixel_f1": math.nan, "image_auc": 0.75, "image_ap": math.nan}
+    assert evaluate.table(found).splitlines() == ["image_auc  0.7500"]
+    assert evaluate.table(found, found | {"image_ap": 0.5}).splitlines() == [
+        "image_auc  0.7500  (at first 0.7500)",
+        "image_ap   –  (at first 0.5000)",
+    ]
+
+
 def test_a_recipe_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     good = recipe(Path("x.jsonl"))
     for change, error, text in (
-        ({"epochs": 1}, InputError, "steps or epochs"),
+        ({"epochs": 1}, InputError, "steps or epochs, found 6 and 1; set the other one to 0"),
+        ({"steps": 0}, InputError, "steps or epochs, found 0 and 0; set one of them"),
         ({"train_on": ()}, InputError, "train_on"),
         ({"train_on": ({"manifest": ""},)}, InputError, "manifest or a forge"),
         ({"train_on": ({"forge": {"photos": "x"}},)}, InputError, "count"),

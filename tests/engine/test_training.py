@@ -55,6 +55,22 @@ def test_it_learns_and_keeps_the_best(pictures: Path, judged: Path, tmp_path: Pa
     assert "pooled_auc" in found.text()
 
 
+@pytest.mark.parametrize(("bias", "what"), [(-50.0, "forged"), (50.0, "authentic"), (0.0, "")])
+def test_maps_that_are_all_alike_are_told_of(
+    bias: float, what: str, pictures: Path, judged: Path, tmp_path: Path
+) -> None:
+    """A network that learns from its own decisions may end so, and its loss is then the smallest."""
+    network, told = net(), []
+    with torch.no_grad():
+        network.second.bias.add_(bias)
+    asked = recipe(pictures, validate_on=[{"manifest": str(judged)}], steps=1, optimizer={"lr": 1e-6})
+    found = train(asked, tmp_path, network=network, advance=lambda step, steps, text: told.append(text))
+    warned = log(tmp_path, "warning")
+    assert [line["step"] for line in warned] == ([0, 1] if what else [])
+    for text in (found.text(), told[-1], *(line["text"] for line in warned)):
+        assert (f"hardly a pixel is called {what}" in text) is bool(what)
+
+
 KILLED = """
 import os, signal, sys, torch
 from pathlib import Path

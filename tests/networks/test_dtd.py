@@ -16,7 +16,7 @@ from tampered_documents import forged, taught, told_apart  # noqa: E402
 from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
 from tamperscope.networks import dtd  # noqa: E402
 from tamperscope.networks.base import parameters  # noqa: E402
-from tamperscope.networks.dtd import Dtd, Gather, Views, coordinates  # noqa: E402
+from tamperscope.networks.dtd import Dtd, Gather, Views, places  # noqa: E402
 
 
 def small(seed: int = 1, **settings: Any) -> Dtd:
@@ -78,7 +78,7 @@ def test_what_lies_beyond_the_picture_is_not_seen() -> None:
 
 
 def test_places_are_told_beside_the_colours() -> None:
-    found = coordinates(torch.zeros(2, 3, 5, 9))
+    found = places(torch.zeros(2, 3, 5, 9))
     assert found.shape == (2, 3, 5, 9)
     assert torch.equal(found[1, 0, :, 4], torch.tensor([-1, -0.5, 0, 0.5, 1]))
     assert torch.equal(found[0, 1, 2], torch.linspace(-1, 1, 9))

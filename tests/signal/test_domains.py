@@ -72,6 +72,20 @@ def test_pages_are_pages_however_they_are_seen(photo: Photo) -> None:
     assert domains.page(np.full((300, 300, 3), 240, np.uint8)) == 0
 
 
+def test_a_page_on_its_side_is_one_where_it_is_far_less_of_one_upright(photo: Photo) -> None:
+    for turn in range(4):
+        rgb = np.ascontiguousarray(np.rot90(typed().rgb, turn))
+        assert domains.sideways(rgb) is bool(turn % 2)
+    for name in ("coffee", "chelsea"):
+        assert not domains.sideways(photo(name))
+    assert not domains.sideways(np.full((300, 300, 3), 240, np.uint8))
+    both = typed().rgb
+    height, width = both.shape[:2]
+    either = np.full((height + width, height + width, 3), 240, np.uint8)
+    either[:height, :width], either[height:, width:] = both, np.rot90(both)
+    assert not domains.sideways(either)
+
+
 def test_photographs_are_photos_and_a_large_face_is_one(photo: Photo) -> None:
     for name in ("coffee", "chelsea"):
         found = domains.measured(Sample(photo(name)))

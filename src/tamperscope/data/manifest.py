@@ -101,9 +101,11 @@ def read(path: str | Path) -> Iterator[Entry]:
     """Yield the entries of a manifest, one line in memory at a time.
 
     Raises:
-        InputError: A line is no JSON object of the expected shape; the message names the line.
+        InputError: There is no such file, or a line is no JSON object of the expected shape; the message names it.
     """
     path = Path(path)
+    if path.is_dir() or not path.exists():
+        raise InputError(f"expected a manifest, found no file '{path}'")
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -204,7 +206,7 @@ class Manifest:
         """
         return inside(self.path.parent, name)
 
-    def open(self, entry: Entry, editors: Sequence[str] = (), change: bool = False) -> Sample:
+    def open(self, entry: Entry, editors: Sequence[str] = (), change: bool = False, lines: bool = False) -> Sample:
         """Return the picture of an entry, with mask, label, and the entry's fields in `meta`.
 
         The mask is all False for a pristine picture, and None for a forged one without a mask.
@@ -214,10 +216,12 @@ class Manifest:
             editors: Names whose places, from 1, are the numbers in the map of editors; without one no map is opened.
             change: Whether the map of changes is asked for: of a forged picture, from the authentic one that the entry
                 names as `twin`; without such a one of its size, the mask stands in.
+            lines: Whether the lines of text are asked for that the entry names as `text_boxes`, as `meta["lines"]`.
+                Who measures what a scan says does not ask: a scan is told of none, and no attack moves them.
 
         Raises:
-            InputError: A file cannot be opened, picture and map differ in size, or it is not known which pixels each
-                editor edited.
+            InputError: A file cannot be opened or is none of its kind, picture and map differ in size, or it is not
+                known which pixels each editor edited.
         """
         import numpy as np
 
@@ -237,8 +241,18 @@ class Manifest:
             classes = masks.numbered(self._turns(entry, sample.size, mask), entry.edited_by, editors)
         changed = self._changes(entry, sample, mask) if change and mask is not None else None
         fields = {"domain": entry.domain, "split": entry.split, "group": entry.source_group, **entry.extra}
-        meta = {**fields, **sample.meta}
+        known = {"lines": self._lines(entry, sample.size)} if lines and "text_boxes" in entry.extra else {}
+        meta = {**fields, **sample.meta, **known}
         return replace(sample, id=entry.image, mask=mask, label=entry.label, meta=meta, classes=classes, change=changed)
+
+    def _lines(self, entry: Entry, size: tuple[int, int]) -> list[dict[str, Any]]:
+        """Return the lines of text of a page, in its own pixels."""
+        from tamperscope.data import text_boxes
+
+        path = entry.extra["text_boxes"]
+        if not isinstance(path, str):
+            raise InputError(f"'{entry.image}': expected the path of a file as `text_boxes`, found {path!r}")
+        return text_boxes.lines(text_boxes.read(self.locate(path)), size)
 
     def _changes(self, entry: Entry, sample: Sample, mask: BoolArray) -> UInt8Array:
         """Return by how many grey levels each pixel differs from the twin's."""

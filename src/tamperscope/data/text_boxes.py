@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tamperscope.errors import InputError
 from tamperscope.types import Box
 
 _MOST = 4 * 2**20  # bytes: a page of text has far fewer
 _CORNERS = 8
+_FAR = 2**31  # pixels: no picture is as large
 
 
 def read(path: Path) -> list[tuple[Box, str]]:
@@ -21,12 +26,36 @@ def read(path: Path) -> list[tuple[Box, str]]:
         InputError: The file cannot be read, is too large, or a line is something else.
     """
     try:
+        if path.exists() and not path.is_file():
+            # A device or a pipe has no size, and may have no end.
+            raise InputError(f"'{path.name}': expected text boxes, found no file")
         if path.stat().st_size > _MOST:
             raise InputError(f"'{path.name}': expected text boxes of at most {_MOST} bytes, found a larger file")
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        # Not `splitlines`, which takes characters of a text for the end of its line.
+        told = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
     except OSError as error:
         raise InputError(f"'{path.name}': expected text boxes: {error}") from error
-    return [_parsed(line, f"'{path.name}', line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    return [_parsed(line, f"'{path.name}', line {number}") for number, line in enumerate(told, 1) if line.strip()]
+
+
+def lines(
+    known: Sequence[tuple[Box, str]], stored: tuple[int, int], size: tuple[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """Return lines of text as a sample's `meta["lines"]` tells them; what lies outside of the page is cut off.
+
+    Args:
+        known: Box and text of each, in the pixels of the file.
+        stored: (H, W) of the file's picture.
+        size: (H, W) of the picture that it was resized to; None = the same.
+    """
+    (height, width), (rows, columns) = size or stored, stored
+    limits = np.array([width, height] * 2)
+    scaled = [np.clip(np.rint(np.array(box) * limits / ([columns, rows] * 2)), 0, limits) for box, _ in known]
+    return [
+        {"box": box.astype(int).tolist(), "text": text}
+        for box, (_, text) in zip(scaled, known, strict=True)
+        if (box[2:] > box[:2]).all()
+    ]
 
 
 def _parsed(line: str, where: str) -> tuple[Box, str]:
@@ -35,7 +64,7 @@ def _parsed(line: str, where: str) -> tuple[Box, str]:
         values = [round(float(corner)) for corner in corners]
     except (ValueError, OverflowError):
         values = []
-    if len(values) != _CORNERS:
+    if len(values) != _CORNERS or max(map(abs, values)) >= _FAR:
         raise InputError(f"{where}: expected eight numbers and a text with commas between, found {line[:60]!r}")
     xs, ys = values[::2], values[1::2]
     return (min(xs), min(ys), max(xs), max(ys)), text.strip()

@@ -8,7 +8,8 @@ background: the number of false alarms (NFA) of a word is that of its most devia
 
 Limits. It tells what differs, and not why: handwriting, stamps, numbers that an archive adds, and words in bold differ,
 too. What is copied from the same page with care, or covered with paper, does not. Words of another height in a row are
-common on receipts, so one trace alone has to be far off. Dark text in about level lines only.
+common on receipts, so one trace alone has to be far off. Dark text in about level lines only, of a page that may lie on
+its side or upside down.
 
 Source. None published; robust deviations and an a-contrario test, see `signal.nfa` for that. The counts are of half of
 36 receipts of ICDAR 2019 SROIE (Huang et al.), each at its own size and at 1280 pixels.
@@ -17,14 +18,14 @@ Source. None published; robust deviations and an a-contrario test, see `signal.n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tamperscope.detectors.base import Detector, Guide, NotApplicable
-from tamperscope.signal import text, word_traces
+from tamperscope.signal import domains, text, word_traces
 from tamperscope.signal.text import Finder, Page, Word
 from tamperscope.signal.word_traces import TRACES, Floats
 from tamperscope.types import Box, Finding, FloatArray, Prediction, Region, Sample
@@ -81,6 +82,21 @@ class Text(Detector):
         self.nfa = nfa
         self.finder = finder
 
+    def predict(self, sample: Sample) -> Prediction:
+        """Return what it says of a page; one that lies on its side is turned before, and what is found turned back."""
+        found = super().predict(sample)
+        if found.status == "ok" or not self._on_its_side(sample):
+            return found
+        # Whether it is upside down then makes no difference to how words differ from each other.
+        turned = super().predict(Sample(np.ascontiguousarray(np.rot90(sample.rgb, -1)), id=sample.id))
+        return _turned_back(turned, sample.size) if turned.status == "ok" else found
+
+    def _on_its_side(self, sample: Sample) -> bool:
+        """Return whether a page that was not judged may be when turned; given words are those of a page as it is."""
+        given = self.finder == "given" or text.are_given(sample)
+        fits = self.min_side <= min(sample.size) and math.prod(sample.size) <= _MOST
+        return fits and not given and not sample.meta.get("damaged") and domains.sideways(sample.rgb)
+
     def analyze(self, sample: Sample) -> Prediction:
         """Return the words that differ, and in what; see `Detector.analyze`."""
         page, deviations = examined(sample, self.finder)
@@ -133,6 +149,34 @@ def examined(sample: Sample, finder: Finder = "auto") -> tuple[Page, Floats]:
     deviations = np.full((len(page.words), len(TRACES)), math.nan)
     deviations[kept] = word_traces.deviations(printed, word_traces.measures(sample.rgb, printed))
     return page, deviations
+
+
+def _turned_back(found: Prediction, size: tuple[int, int]) -> Prediction:
+    """Return what was found in a picture (H, W) after a quarter turn clockwise, where it lies in the picture itself."""
+
+    def back(box: Sequence[int]) -> Box:
+        x0, y0, x1, y1 = box
+        return y0, size[0] - x1, y1, size[0] - x0
+
+    def told(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**values, **({"box": list(back(values["box"]))} if "box" in values else {})}
+
+    assert found.heatmap is not None
+    said = (
+        "The page lies on its side, and was turned clockwise to be read; where that leaves it upside down, words that "
+        "stand higher are told to stand lower."
+    )
+    return replace(
+        found,
+        size=size,
+        heatmap=np.ascontiguousarray(np.rot90(found.heatmap)),
+        regions=[replace(region, box=back(region.box), values=told(region.values)) for region in found.regions],
+        reasons=[
+            *(replace(reason, values=told(reason.values)) for reason in found.reasons),
+            Finding("text.sideways", said, "info", {"turned": 90}, found.detector),
+        ],
+        evidence={**found.evidence, "turned": 90},
+    )
 
 
 def log10_tails(deviations: Floats) -> Floats:

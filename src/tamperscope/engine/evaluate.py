@@ -17,6 +17,9 @@ from tamperscope.metrics.streaming import Pixels
 from tamperscope.ops.forge.video.clip import Clip
 from tamperscope.types import Prediction, Sample
 
+ALIKE = 0.01
+"""Pixels called forged, as a share of the forged ones, below which a map is as good as empty; or the other way."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -28,6 +31,7 @@ class Tally:
         pixels: All pixels of pictures whose truth is known.
         table: The same by editor, where editors are told apart.
         orders: Fixed and adaptive accuracy of each picture whose edits are known, by its place, where they are told.
+        unasked: Why a picture was not asked, such as one without a face, by its place; it has no metrics.
     """
 
     rows: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
@@ -35,6 +39,7 @@ class Tally:
     pixels: Pixels = field(default_factory=Pixels)
     table: Table | None = None
     orders: dict[tuple[int, ...], tuple[float, float]] | None = None
+    unasked: dict[tuple[int, ...], str] = field(default_factory=dict)
 
     def add(self, place: tuple[int, ...], sample: Sample, answer: Prediction) -> None:
         """Take in the answer for a picture, or for a frame of a clip, which has a place of its own.
@@ -42,6 +47,9 @@ class Tally:
         Raises:
             InputError: The label is not known.
         """
+        if answer.status != "ok":
+            self.unasked[place] = answer.cause
+            return
         if sample.label is None:
             raise InputError(f"validation: expected a label of '{sample.id}', found none")
         self.scores[place] = (answer.score, sample.label)
@@ -62,10 +70,21 @@ class Tally:
         self.rows |= other.rows
         self.scores |= other.scores
         self.pixels += other.pixels
+        self.unasked |= other.unasked
         if self.table is not None and other.table is not None:
             self.table += other.table
         if self.orders is not None and other.orders is not None:
             self.orders |= other.orders
+
+    @property
+    def alike(self) -> str:
+        """What all maps say alike, "" where they do not: a network that teaches itself may end so, at no loss."""
+        counts = self.pixels.counts
+        if counts.tp + counts.fp < ALIKE * (counts.tp + counts.fn):
+            return "hardly a pixel is called forged"
+        if counts.tn + counts.fn < ALIKE * (counts.tn + counts.fp):
+            return "hardly a pixel is called authentic"
+        return ""
 
     def metrics(self) -> dict[str, float]:
         """Return every one of `METRICS`, nan where it is not defined; those of editors and edits where they are told.
@@ -103,7 +122,7 @@ def tally(
     editors: int = 0,
     ordered: bool = False,
 ) -> Tally:
-    """Return what a predictor answers for pictures and clips.
+    """Return what a predictor answers for pictures and clips, and which of them it was not asked.
 
     Args:
         predictor: Answers for a picture.
@@ -117,18 +136,18 @@ def tally(
         frames = opened.frames if isinstance(opened, Clip) else (opened,)
         answers = [predictor(frame) for frame in frames] if clips is None else clips(frames)
         for number, (frame, answer) in enumerate(zip(frames, answers, strict=True)):
-            # What was not asked, such as a picture without a face, has no metrics.
-            if answer.status == "ok":
-                found.add((place, number), frame, answer)
+            found.add((place, number), frame, answer)
     return found
 
 
 def table(metrics: Mapping[str, float], before: Mapping[str, float] | None = None) -> str:
-    """Return metrics as lines of text, with those of another time beside them."""
+    """Return metrics as lines of text, with those of another time beside them; what neither has is left out."""
+    earlier = {} if before is None else before
+    metrics = {n: v for n, v in metrics.items() if not (math.isnan(v) and math.isnan(earlier.get(n, math.nan)))}
     width = max(map(len, metrics), default=0)
     lines = []
     for name, value in metrics.items():
-        beside = "" if before is None else f"  (at first {_shown(before.get(name, math.nan))})"
+        beside = "" if before is None else f"  (at first {_shown(earlier.get(name, math.nan))})"
         lines.append(f"{name:{width}}  {_shown(value)}{beside}")
     return "\n".join(lines)
 

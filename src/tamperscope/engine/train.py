@@ -46,12 +46,14 @@ class Finished:
         metric: By which the best was chosen.
         network: As it was after the last step.
         seconds: Time by what it was spent on; `total` is all of it.
+        alike: What all maps of the last validation say alike; "" where they do not.
     """
 
     progress: Progress
     metric: str
     network: Network
     seconds: dict[str, float]
+    alike: str = ""
 
     def text(self) -> str:
         """Return a table for a person: the metrics of the best network, beside those of the untrained one."""
@@ -59,6 +61,7 @@ class Finished:
         head = f"{done.step} steps"
         head += f", {done.skipped} skipped as not finite" if done.skipped else ""
         head += f", {done.replaced} pictures replaced" if done.replaced else ""
+        head += f"; at the end {self.alike}" if self.alike else ""
         if not done.best:
             return f"{head}; nothing to validate on"
         return f"{head}; best {self.metric} after step {done.best_step}:\n{evaluate.table(done.best, done.first)}"
@@ -146,7 +149,7 @@ class _Trainer:
         self.scheduler = optim.scheduler(self.optimizer, recipe.schedule, self.steps)
         self.ema = optim.Ema(self.network, recipe.optimizer.ema) if recipe.optimizer.ema else None
         self.model: Any = self.accelerator.prepare_model(self.network)
-        self.progress, self.clock = Progress(), _Clock()
+        self.progress, self.clock, self.alike = Progress(), _Clock(), ""
         if self.main:
             journal.begin(out, self._card(), resume)
         self.accelerator.wait_for_everyone()
@@ -226,7 +229,7 @@ class _Trainer:
             if self.journal is not None:
                 self.journal.close()
         self.clock.seconds["total"] = time.perf_counter() - begun
-        return Finished(done, self.recipe.validation.metric, self.network, self.clock.seconds)
+        return Finished(done, self.recipe.validation.metric, self.network, self.clock.seconds, self.alike)
 
     def _step(self, canvases: list[Canvas]) -> dict[str, float]:
         """Do one step of the optimizer; return what the log says of it."""
@@ -314,9 +317,8 @@ class _Trainer:
         if due or (recipe.checkpoint and done.step % recipe.checkpoint == 0):
             self._keep()
         best = done.best.get(recipe.validation.metric)
-        self.advance(
-            done.step, self.steps, f"loss {line['loss']:.3f}" + (f" best {best:.3f}" if best is not None else "")
-        )
+        text = f"loss {line['loss']:.3f}" + (f" best {best:.3f}" if best is not None else "")
+        self.advance(done.step, self.steps, text + (f"; {self.alike}" if self.alike else ""))
 
     def _choose(self) -> None:
         """Validate, and keep the network where it is the best so far; without validation the last one is."""
@@ -350,8 +352,11 @@ class _Trainer:
             for other in others:
                 first.join(other)
             found: dict[str, float] = first.metrics()
+            self.alike = first.alike
         if self.journal is not None:
             self.journal.write("validation", self.progress.step, found)
+            if self.alike:
+                self.journal.write("warning", self.progress.step, {"text": self.alike})
         return found
 
     def _keep(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from tamperscope.data import text_boxes
 from tamperscope.data.manifest import Entry
 from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.forging import operations
@@ -20,7 +21,7 @@ from tamperscope.ops import attack, augment
 from tamperscope.ops.forge import delivery, histories
 from tamperscope.ops.record import record
 from tamperscope.report import imaging
-from tamperscope.types import BoolArray, Box, Sample, UInt8Array
+from tamperscope.types import BoolArray, Sample, UInt8Array
 
 OUTPUT = "forged"
 
@@ -176,7 +177,9 @@ def prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
     if wanted.qualities is not None:
         sample = histories.recompressed(sample, rng, wanted.qualities, other_tables=wanted.other_tables)
     outline = sample.mask if sample.mask is not None and sample.mask.any() else None
-    if lines := _lines(known, opened.sample, sample.size):
+    # Where the page was turned, they lie elsewhere.
+    level = int(opened.sample.meta.get("orientation", 1)) == 1
+    if level and (lines := text_boxes.lines(known, opened.sample.size, sample.size)):
         sample = replace(sample, meta={**sample.meta, "lines": lines})
     authentic = replace(sample, mask=np.zeros(sample.size, np.bool_), label=0)
     first = histories.first_compression(opened.sample)
@@ -191,20 +194,6 @@ def _upright(sample: Sample) -> Sample:
     mask = None if sample.mask is None else imaging.upright(sample.mask.astype(np.uint8), turn) > 0
     after = sample.with_pixels(imaging.upright(sample.rgb, turn), mask=mask)
     return record(sample, replace(after, meta={**sample.meta, "orientation": 1}), "upright", orientation=turn)
-
-
-def _lines(known: Sequence[tuple[Box, str]], stored: Sample, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Return lines of text where they lie in a page of another size; none where the page was turned."""
-    if int(stored.meta.get("orientation", 1)) != 1:
-        return []
-    (height, width), (rows, columns) = size, stored.size
-    limits = np.array([width, height] * 2)
-    scaled = [np.clip(np.rint(np.array(box) * limits / ([columns, rows] * 2)), 0, limits) for box, _ in known]
-    return [
-        {"box": box.astype(int).tolist(), "text": text}
-        for box, (_, text) in zip(scaled, known, strict=True)
-        if (box[2:] > box[:2]).all()
-    ]
 
 
 def _material(host: Source, donor: Source | None, edited: Sequence[BoolArray]) -> operations.Material:

@@ -15,6 +15,7 @@ from tamperscope.errors import InvalidValueError
 from tamperscope.networks.base import About, Network, Size
 from tamperscope.nn import backbones, losses
 from tamperscope.nn.coefficients import CELL
+from tamperscope.nn.coordinates import coordinates
 from tamperscope.nn.fph import FrequencyHead, Fuse
 from tamperscope.nn.heads import LayerNorm2d, resized
 from tamperscope.nn.hrnet import conv
@@ -194,7 +195,7 @@ class Dtd(Network):
         """
         valid = needs["valid"].to(image.dtype)
         seen = self.normalized(image) * valid
-        fine, wide = self.colours(torch.cat([seen, coordinates(seen)], 1))
+        fine, wide = self.colours(torch.cat([seen, places(seen)], 1))
         wide = self.fuse(torch.cat([wide, self.frequencies(image, needs["qtables"], valid)], 1))
         first, _, last = self.encoder(wide)
         maps = [fine, wide, *(norm(x) for norm, x in zip(self.norms, (first, last), strict=True))]
@@ -210,12 +211,11 @@ class Dtd(Network):
         return terms
 
 
-def coordinates(like: Tensor) -> Tensor:
+def places(like: Tensor) -> Tensor:
     """Return row, column, both -1 to 1, and the distance to (0.5, 0.5) of each pixel of (B, C, H, W): (B, 3, H, W)."""
-    count, _, height, width = like.shape
-    down, across = (torch.linspace(-1, 1, n, device=like.device, dtype=like.dtype) for n in (height, width))
-    y, x = torch.meshgrid(down, across, indexing="ij")
-    return torch.stack([y, x, ((y - 0.5).square() + (x - 0.5).square()).sqrt()]).expand(count, -1, -1, -1)
+    y, x = coordinates(like)
+    found = torch.stack([y, x, ((y - 0.5).square() + (x - 0.5).square()).sqrt()])
+    return found.expand(len(like), -1, -1, -1)
 
 
 def build(size: Size = "tiny", **settings: Any) -> Dtd:

@@ -81,9 +81,8 @@ class Head(nn.Module):
 class Ffdn(Network):
     """ConvNeXt, to whose second map the frequency head adds, at first nothing; a pyramid on wavelets; a sum of scales.
 
-    Sides are multiples of 128, so that the low band of the coarsest map has more than one place to be normed over. Its
-    graph has one size, for it keeps the places that the frequency head is told. It differs from the published system as
-    `ABOUT.departures` tells.
+    Sides are multiples of 128, so that the low band of the coarsest map has more than one place to be normed over. It
+    differs from the published system as `ABOUT.departures` tells.
 
     Args:
         backbone: Size of ConvNeXt: `tiny`, `t`, `s`, `b`, `l`.
@@ -102,6 +101,7 @@ class Ffdn(Network):
     """
 
     multiple = 128
+    any_size = True
     grid: ClassVar[int] = CELL
     needs: ClassVar[tuple[str, ...]] = ("qtables", "valid")
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from tamperscope import weights
 from tamperscope.errors import InvalidValueError
+from tamperscope.nn.coordinates import coordinates
 from tamperscope.nn.restoring import restore
 from tamperscope.types import BoolArray, UInt8Array
 
@@ -87,7 +88,8 @@ class TopNet(nn.Module):
         ):
             if found.shape[1:] != wanted:
                 raise InvalidValueError(f"{name}: expected (B, {wanted}), found {tuple(found.shape)}")
-        fine = self.fine(torch.cat([background, _coordinates(background)], 1))
+        told = coordinates(background).expand(len(background), -1, -1, -1)
+        fine = self.fine(torch.cat([background, told], 1))
         coarse = self.coarse(fine)
         local = coarse.flatten(2).transpose(1, 2) + self.places
         tokens = torch.cat([self.object(foreground)[:, None], local], 1)
@@ -224,11 +226,6 @@ def _down(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(min(8, outputs // 4), outputs), nn.GELU()
     )
-
-
-def _coordinates(like: Tensor) -> Tensor:
-    line = torch.linspace(-1, 1, like.shape[-1], device=like.device)
-    return torch.stack(torch.meshgrid(line, line, indexing="ij")).expand(len(like), -1, -1, -1)
 
 
 def _clipped(cells: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tamperscope.errors import InvalidValueError, unknown_name
 from tamperscope.nn.coefficients import CLIP, planes
+from tamperscope.nn.coordinates import coordinates
 from tamperscope.nn.filters import Bayar, HighPass, Npr, Sobel, Srm
 
 TABLE = 64
@@ -160,7 +161,8 @@ class QuantizedDct(nn.Module):
         maps = self.frequencies(planes(coefficients[:, 0]).to(self.steps.weight.dtype))
         stands_for = self.steps(table.long().clamp(0, TABLE - 1)).permute(0, 3, 1, 2)
         scaled = maps * stands_for.repeat(1, 1, height // 8, width // 8)
-        places = _coordinates(maps).expand(count, -1, -1, -1)
+        y, x = coordinates(maps)
+        places = torch.stack([x, y, (x.square() + y.square()).sqrt()]).expand(count, -1, -1, -1)
         return self.blocks(self.cells(torch.cat([maps, scaled, places], 1)))
 
 
@@ -177,11 +179,3 @@ def _conv(inputs: int, outputs: int, size: int, dilation: int = 1, groups: int =
         nn.Conv2d(inputs, outputs, size, padding=reach, dilation=dilation, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
     )
-
-
-def _coordinates(like: Tensor) -> Tensor:
-    """Return column, row and distance to the centre, (1, 3, H, W): -1 to 1 from edge to edge."""
-    height, width = like.shape[-2:]
-    down, across = (torch.linspace(-1, 1, n, device=like.device, dtype=like.dtype) for n in (height, width))
-    y, x = torch.meshgrid(down, across, indexing="ij")
-    return torch.stack([x, y, (x.square() + y.square()).sqrt()])[None]

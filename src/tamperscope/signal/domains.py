@@ -128,6 +128,17 @@ def page(rgb: UInt8Array) -> float:
     return page_score(*letters_in_rows(ink_of(rgb)))
 
 
+def sideways(rgb: UInt8Array) -> bool:
+    """Return whether a picture looks like a page that lies on its side, and half as much at most like one as stored.
+
+    Args:
+        rgb: (H, W, 3).
+    """
+    dark = ink_of(rgb)
+    turned = page_score(*letters_in_rows(np.ascontiguousarray(np.rot90(dark))))
+    return turned >= max(0.5, 2 * page_score(*letters_in_rows(dark)))
+
+
 def page_score(letters: int, share: float) -> float:
     """Return the score of a page by what `letters_in_rows` counted."""
     return min(1.0, 0.5 * letters / LETTERS, 0.5 * share / SHARE)

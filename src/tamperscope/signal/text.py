@@ -121,6 +121,11 @@ def known(sample: Sample, dark: BoolArray | None = None) -> Known:
     return []
 
 
+def are_given(sample: Sample) -> bool:
+    """Return whether a sample's `meta` tells where words or lines are."""
+    return any(_boxed(sample.meta.get(name)) for name in ("words", "lines"))
+
+
 def _boxed(entries: Any) -> list[Mapping[str, Any]]:
     """Return the entries that tell of a place; a forgery's `words` tell of its edits."""
     return [entry for entry in entries or () if isinstance(entry, Mapping) and "box" in entry]
