@@ -144,3 +144,10 @@ def test_an_outline_without_a_seam_leaves_both_ends_marked() -> None:
     assert {r.values["role"] for r in found.regions} == {"one end"}
     for x in (90, 290):
         assert found.heatmap[140, x] > 0.5
+
+
+def test_where_no_point_can_be_found_again_nothing_is_said() -> None:
+    faint = np.clip(np.random.default_rng(0).normal(2, 1, (200, 240, 3)), 0, 255).astype(np.uint8)
+    found = load("copy_move").predict(Sample(faint))
+    assert found.status == "not_applicable"
+    assert "texture" in found.cause

@@ -125,3 +125,11 @@ def test_of_a_large_picture_it_does_not_say_how_sure_it_is(cases: list[Case], mo
     found = registry.load("localizer").predict(cases[0].forged)
     assert found.confidence is None
     np.testing.assert_array_equal(found.heatmap, heat(cases[0].forged))
+
+
+def test_what_is_clipped_all_over_is_not_judged() -> None:
+    rgb = np.full((200, 240, 3), 255, np.uint8)
+    rgb[:, 120:] = 0
+    found = registry.load("localizer").predict(Sample(rgb))
+    assert found.status == "not_applicable"
+    assert "clipped" in found.cause

@@ -78,7 +78,7 @@ def test_parts_that_are_not_there_are_told(part: Part) -> None:
 
 def test_pages_that_are_not_there_are_told() -> None:
     for page in (0, 2):
-        with pytest.raises(TamperscopeError, match="index"):
+        with pytest.raises(TamperscopeError, match="page: expected 1 to 1"):
             media.open_page(document([jpeg(0)]), page)
 
 

@@ -148,6 +148,8 @@ def test_sound_alone_no_frame_and_no_video_are_clear_errors(encode: Callable[...
     empty = encoded(numbered(1))
     with pytest.raises(DecodeError), open_footage(empty[: empty.index(b"mdat") + 8], 4, Limits()):
         pass
+    with pytest.raises(DecodeError, match="damaged: no header"), open_footage(empty[:40] + bytes(400), 4, Limits()):
+        pass
     with pytest.raises(UnsupportedFormatError, match="expected MP4"), open_footage(encode(numbered(1)[0]), 4, Limits()):
         pass
     assert not is_video(encode(numbered(1)[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pypdfium2
 import pytest
 from PIL import ImageFile
@@ -34,6 +35,13 @@ def test_the_pages_say_what_the_report_says(make_report, tmp_path: Path) -> None
         assert len(document) < 12
         kinds = [obj.type for page in document for obj in page.get_objects()]
     assert pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds
+
+
+def test_a_tall_picture_leaves_room_on_the_first_page(make_report) -> None:  # type: ignore[no-untyped-def]
+    tall = make_report(np.random.default_rng(0).integers(0, 256, (1200, 300, 3), dtype=np.uint8))
+    with pypdfium2.PdfDocument(pdf.render_pdf(tall)) as document:
+        kinds = [obj.type for obj in document[0].get_objects()]
+    assert kinds.count(pypdfium2.raw.FPDF_PAGEOBJ_IMAGE) == 2
 
 
 def test_printing_leaves_decoders_strict() -> None:

@@ -355,3 +355,10 @@ def test_saving_writes_the_page(report, tmp_path):
     path = report.save_html(tmp_path / "new" / "report.html")
     assert path.read_text(encoding="utf-8") == render_html(report)
     assert schema.SCHEMA_VERSION in path.read_text(encoding="utf-8")
+
+
+def test_the_title_is_the_name_and_the_path_is_told_below(make_report):
+    page = render_html(make_report(name="/far/away/in/a.jpg"))
+    assert "– a.jpg</title>" in page
+    assert "<h1>a.jpg</h1>" in page
+    assert "/far/away/in/a.jpg" in page.partition("How this report was made")[2]

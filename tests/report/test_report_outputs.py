@@ -117,6 +117,25 @@ def test_a_level_that_a_mark_in_the_file_sets_claims_no_false_alarm_rate(make_re
     assert not words.is_declared(make_report().verdict)
 
 
+def test_where_nothing_was_weighed_no_rate_is_claimed(make_report):
+    data = make_report(level="inconclusive").to_dict()["verdict"] | {"llr": None}
+    assert "nothing was weighed" in words.alarm_sentence(schema.Verdict.model_validate(data))
+
+
+def test_terminal_does_not_repeat_what_the_table_of_detectors_has(report):
+    (row,) = [p for p in report.predictions if p.status == "not_applicable"]
+    assert row.detector in {n.what for n in report.verdict.not_checked}
+    listed = printed(report).partition("Not checked")[2]
+    assert row.detector not in listed
+    assert "origin, caption and context" in listed
+
+
+def test_a_run_without_new_files_says_so():
+    stream = io.StringIO()
+    tallied([]).render(Console(file=stream, width=90))
+    assert stream.getvalue() == "No new files\n"
+
+
 def test_without_thresholds_no_rate_is_claimed(make_report):
     data = make_report().to_dict()["verdict"] | {"thresholds": []}
     assert words.alarm_sentence(schema.Verdict.model_validate(data)) == "No false-alarm rate is known for this verdict."

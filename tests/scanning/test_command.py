@@ -237,3 +237,29 @@ def test_schema_is_a_json_schema() -> None:
     document = json.loads(run("schema").output)
     assert document["title"] == "Report"
     assert "verdict" in document["properties"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["scan", "--no-such-option", "x"], 1), (["scan"], 1), (["scna"], 1), (["scan", "--help"], 0)]
+)
+def test_a_wrong_option_is_an_error_and_no_verdict(words: list[str], code: int) -> None:
+    program = [sys.executable, "-m", "tamperscope", *words]
+    done = subprocess.run(program, capture_output=True, timeout=120, check=False)
+    assert done.returncode == code, "2 is what an inconclusive verdict leaves with"
+    assert b"Usage" in (done.stderr if code else done.stdout)
+
+
+def test_pages_that_are_not_written_again_are_told_of(folder: Path, tmp_path: Path) -> None:
+    words = ["scan", folder, *FAST, "--out", tmp_path / "rows.jsonl"]
+    run(*words)
+    assert "no pages" not in run(*words).output
+    again = run(*words, "--html", tmp_path / "pages").output
+    assert "No new files" in again
+    assert "no pages and maps were written" in " ".join(again.split())
+
+
+def test_errors_name_the_file_once(folder: Path) -> None:
+    (folder / "empty.jpg").write_bytes(b"")
+    output = run("scan", folder / "empty.jpg", *FAST).output
+    assert output.count("empty.jpg") == 1
+    assert "the file is empty" in output

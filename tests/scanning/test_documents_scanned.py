@@ -57,7 +57,9 @@ def test_a_part_is_scanned_by_its_name(pdf: Path) -> None:
         assert report["intake"]["name"].endswith(f"a.pdf#{part}")
         assert report["picture"]["width"] == width
         assert report["reproduce"]["command"].split()[2].strip("'").endswith(f"a.pdf#{part}")
-    assert run("scan", f"{pdf}#page=9", *FAST).exit_code == 1
+    none = run("scan", f"{pdf}#page=9", *FAST)
+    assert none.exit_code == 1
+    assert "page: expected 1 to 2, found 9" in none.output
     assert run("scan", f"{pdf.parent}/none.pdf#page=1", *FAST).exit_code == 1
 
 
@@ -70,3 +72,20 @@ def test_a_file_that_is_called_like_a_part_is_itself(pdf: Path) -> None:
 def test_a_page_in_python(pdf: Path) -> None:
     report = tamperscope.scan(pdf, detectors=["ela"], page=2)
     assert report.intake.name == "a.pdf#page=2"
+
+
+def test_every_part_has_files_of_its_own(pdf: Path, tmp_path: Path) -> None:
+    pages, maps = tmp_path / "pages", tmp_path / "maps"
+    run("scan", pdf, "--detectors", "copy_move", "--html", pages, "--save-maps", maps)
+    parts = ["a-page-1", "a-page-1-image-1", "a-page-1-image-2", "a-page-2", "a-page-2-image-1"]
+    for folder in (pages, maps):
+        assert sorted(path.stem.rpartition("-")[0] for path in folder.iterdir()) == parts
+    run("scan", f"{pdf}#page=2", *FAST, "--html", pages)
+    assert "#page=2" in (pages / "a-page-2.html").read_text()
+
+
+def test_a_whole_document_is_asked_for_its_page_and_a_damaged_one_says_so(pdf: Path) -> None:
+    for data, said in ((pdf.read_bytes(), "name a page: FILE.pdf#page=1"), (b"%PDF-1.4 nothing", "is damaged")):
+        done = CliRunner().invoke(cli.app, ["scan", "-", *FAST], input=data)
+        assert done.exit_code == 1
+        assert said in done.output

@@ -18,8 +18,11 @@ from tamperscope.media.recompress import encode_jpeg, recompress
 from tamperscope.metrics import ranking
 from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.scanning import QUICK, Scanner
+from tamperscope.scanning.one import headline
 from tamperscope.types import Sample
+from tamperscope.verdict import stability
 from tamperscope.verdict.card import shipped_card
+from tamperscope.verdict.fusion import Reason, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,42 @@ def test_full_scan_probes_stability(copied) -> None:  # type: ignore[no-untyped-
     report = tamperscope.scan(copied[0])
     assert report.verdict.stability.status in ("stable", "unstable")
     assert len(report.verdict.stability.trials) == 3
+
+
+def test_where_nothing_was_weighed_nothing_is_tried(photo) -> None:  # type: ignore[no-untyped-def]
+    verdict = tamperscope.scan(encode_jpeg(photo("coffee"), 80), detectors=["ela"]).verdict
+    assert verdict.llr is None
+    assert verdict.stability.status == "not_run"
+    assert {row.what: row.why for row in verdict.not_checked}["stability under re-delivery"].startswith("no detector")
+
+
+def test_a_probe_runs_what_counts(photo, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Without drivers and quick ones, those that count run again; else every trial would repeat the first verdict."""
+    scanner, asked = Scanner(["ela", "copy_move"]), []
+    monkeypatch.setattr(stability, "probe", lambda *given: asked.append(given[4]) or [])
+    monkeypatch.setattr(stability, "drivers", lambda *_: [])
+    scanner.scan(encode_jpeg(photo("coffee")[:128, :128].copy(), 80))
+    assert asked == [["copy_move"]]
+
+
+@pytest.mark.parametrize("level", [0, 140, 255])
+def test_of_a_flat_picture_nothing_is_said(level: int) -> None:
+    verdict = tamperscope.scan(encode_jpeg(np.full((200, 240, 3), level, np.uint8), 90)).verdict
+    assert (verdict.level, verdict.llr) == ("inconclusive", None)
+    assert verdict.stability.status == "not_run"
+
+
+def test_what_is_never_checked_comes_first(photo) -> None:  # type: ignore[no-untyped-def]
+    report = tamperscope.scan(encode_jpeg(photo("coffee"), 80), detectors=["ela"])
+    assert report.verdict.not_checked[0].what == "whether a generator made the whole picture"
+    assert "whether a generator made the whole picture" in report.limits
+
+
+def test_without_a_sign_for_it_no_sign_is_claimed() -> None:
+    sign = Reason("A grid lies elsewhere.", 0.8, "zero")
+    told = Reason("The file names an editor.", 0.0, "exif")
+    for llr, reasons, said in ((-0.3, [sign], "settle"), (0.1, [told], "settle"), (0.1, [sign], "Weak signs")):
+        assert said in headline(Verdict("inconclusive", llr, {}, reasons), [])
 
 
 def test_a_picture_that_says_it_is_generated_is_believed(photo) -> None:  # type: ignore[no-untyped-def]

@@ -48,7 +48,8 @@ def test_a_form_and_a_raw_body_give_the_report_of_the_command_line(client: TestC
 def test_a_page_of_a_document(client: TestClient) -> None:
     pytest.importorskip("pypdfium2")
     data = document([jpeg(0)], [jpeg(1)])
-    assert "#page=1" in client.post("/v1/scan", content=data, params=QUICK).json()["detail"]
+    assert "?page=1" in client.post("/v1/scan", content=data, params=QUICK).json()["detail"]
+    assert "expected 1 to 2, found 9" in client.post("/v1/scan", content=data, params=QUICK | {"page": 9}).text
     answer = client.post("/v1/scan", content=data, params=QUICK | {"page": 2})
     assert answer.json()["facts"]["pdf"]["page"] == 2
     inside = client.post("/v1/scan", content=data, params=QUICK | {"page": 2, "image": 1, "name": "a.pdf"}).json()

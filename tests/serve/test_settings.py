@@ -50,6 +50,15 @@ def test_settings_that_cannot_be_are_told(tmp_path: Path, text: str) -> None:
         load(tmp_path / "none.yaml")
 
 
+def test_what_is_wrong_is_said_in_one_line() -> None:
+    with pytest.raises(InputError) as told:
+        load(None, {"port": 99999999, "prt": 1})
+    assert str(told.value).partition("service: ")[2].split("; ") == [
+        "port: Input should be less than or equal to 65535, found 99999999",
+        "prt: no field of that name is known",
+    ]
+
+
 def test_a_new_key_fits_the_settings(tmp_path: Path) -> None:
     lines = CliRunner().invoke(cli.app, ["serve-key", "bob"]).output.splitlines()
     key = lines[0].rpartition(" ")[2]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tamperscope.types import Finding, Prediction
+from tamperscope.verdict import fusion
 from tamperscope.verdict.card import CalibrationCard, shipped_card
 from tamperscope.verdict.fusion import decide, fuse_maps
 
@@ -130,3 +133,22 @@ def test_pixel_weights_say_what_a_family_counts_on_a_pixel(card: CalibrationCard
 
     assert odds(0.0) == pytest.approx(0.0, abs=1e-3)
     assert odds(0.5) == pytest.approx(odds(1.0) / 2, rel=1e-3)
+
+
+def test_what_found_nothing_is_no_reason_for_an_alteration(card: CalibrationCard) -> None:
+    quiet = Finding("jpeg_ghost.none", "No earlier JPEG quality is found in one part and missing from another.")
+    real = Finding("network.share", "The network takes 9 % of the picture for forged.", "info")
+    for found, said in (([quiet], "higher than in most pristine"), ([quiet, real], "takes 9 %"), ([], "higher than")):
+        verdict = decide([Prediction("zero", SIZE, 3.0, reasons=found)], [], card)
+        assert said in verdict.reasons_for[0].text
+
+
+def test_quiet_reasons_are_those_of_detectors() -> None:
+    folder = Path(str(resources.files("tamperscope.detectors")))
+    for code in fusion._QUIET:
+        assert f'"{code}"' in (folder / f"{code.partition('.')[0]}.py").read_text(encoding="utf-8")
+
+
+def test_a_file_that_is_cut_off_does_not_speak_for_alteration(card: CalibrationCard) -> None:
+    cut = Finding("media.truncated", "The picture data are cut off.", "warning", {}, "media")
+    assert decide([], [cut], card).reasons_for == []

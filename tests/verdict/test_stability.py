@@ -52,5 +52,6 @@ def test_drivers_are_the_counting_detectors_that_speak_for_a_forgery(card: Calib
         Prediction("zero", (8, 8), 5.0),
         Prediction("copy_move", (8, 8), 0.0),
         Prediction("ela", (8, 8), 9.0),
+        Prediction("blk", (8, 8), 1.02),  # 0.02 nats: hardly more than nothing
     ]
     assert stability.drivers(decide(predictions, [], card), card) == ["zero"]

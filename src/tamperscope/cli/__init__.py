@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -169,4 +169,7 @@ def main() -> None:
     # Our matrices are small: threads of the linear algebra library would cost more than they give.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Click's own status of a wrong option is that of an inconclusive verdict.
+    usage_error: Any = typer.BadParameter.__mro__[1]
+    usage_error.exit_code = 1
     app()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from tamperscope.signal import texture
 from tamperscope.types import Prediction, Sample
 
 Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling", "text"]
@@ -66,6 +67,9 @@ class Detector(ABC):
             raise NotApplicable("the file carries no JPEG coefficients")
         if "thumbnail" in self.needs and sample.thumbnail is None:
             raise NotApplicable("the file embeds no thumbnail")
+        # A thumbnail can differ from a flat picture, too.
+        if "thumbnail" not in self.needs and texture.bare(sample.rgb):
+            raise NotApplicable("the picture is flat or a smooth ramp throughout, so no trace can lie in it")
         if self.domains:
             self._check_domain(sample)
 

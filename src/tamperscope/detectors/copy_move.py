@@ -87,9 +87,11 @@ class CopyMove(Detector):
         """Return (evidence, clone), strongest first, one for each place."""
         gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         contrast = 0.005 if gray.size < 500_000 else 0.01
-        proposals, _ = clones.propose_by_keypoints(gray, contrast)
+        proposals, points = clones.propose_by_keypoints(gray, contrast)
         plane = gray.astype(np.float32)
         proposals += clones.propose_by_shifts(plane)
+        if not points and not proposals:
+            raise NotApplicable("the picture has no texture that could be found again")
         found = []
         for clone in clones.verified(plane, proposals):
             if clone.traits["overlap"] <= self.max_overlap:

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tamperscope.detectors.base import Guide
+from tamperscope.detectors.base import Guide, NotApplicable
 from tamperscope.detectors.network import Network
 from tamperscope.types import BoolArray, Prediction, Sample, UInt8Array
 
@@ -48,7 +48,10 @@ class Localizer(Network):
         """Return the network's answer, cold where nothing can be judged, with the score of its map."""
         answer = super().ask(sample)
         assert answer.heatmap is not None
-        answer.heatmap[clipped(sample.rgb)] = 0
+        lost = clipped(sample.rgb)
+        if lost.all():
+            raise NotApplicable("all of the picture is clipped to white or black, where no trace is left")
+        answer.heatmap[lost] = 0
         hot = answer.heatmap[:: max(1, sample.size[0] // 1024), :: max(1, sample.size[1] // 1024)].ravel()
         count = max(1, round(_HOTTEST * hot.size))
         answer.score = float(np.partition(hot, -count)[-count:].mean())

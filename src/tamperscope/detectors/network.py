@@ -64,6 +64,7 @@ class Network(Detector):
         card, answer = self.artifact.card, self.ask(sample)
         if answer.status != "ok":
             raise NotApplicable(answer.cause)
+        faces = len(answer.evidence.get("faces", ()))
         answer.evidence = {
             "threshold": card.threshold,
             "artifact_sha256": self.artifact.sha256,
@@ -71,7 +72,7 @@ class Network(Detector):
         }
         if answer.heatmap is None:
             text = (
-                f"The network {card.title} judges the picture as a whole; its score is {answer.score:.3f}, "
+                f"The network {card.title} {self._asked_of(faces)}; its score is {answer.score:.3f}, "
                 f"and it calls pictures forged from {card.threshold:.3f} on."
             )
             answer.reasons = [Finding("network.score", text, "info", {"score": answer.score}, self.name)]
@@ -84,6 +85,12 @@ class Network(Detector):
             answer.regions = [_sure(region, answer.confidence) for region in answer.regions]
         answer.evidence["share"] = share
         return answer
+
+    def _asked_of(self, faces: int) -> str:
+        """Return what a network without a map judged."""
+        if self.artifact.card.input.how != "face":
+            return "judges the picture as a whole"
+        return f"was asked of {faces} face{'s' * (faces != 1)}; the worst one counts"
 
 
 def _sure(region: Region, confidence: FloatArray) -> Region:

@@ -72,6 +72,7 @@ class Film:
 
     Raises:
         BudgetError: Its frames are larger than the limits allow.
+        DecodeError: It is damaged before its first frame, or has none.
         UnsupportedFormatError: It has no stream of pictures.
     """
 
@@ -85,7 +86,10 @@ class Film:
     def _open(self) -> None:
         import av
 
-        self._file = av.open(io.BytesIO(self._data), "r", format=self._kind)
+        try:
+            self._file = av.open(io.BytesIO(self._data), "r", format=self._kind)
+        except (av.error.InvalidDataError, av.error.EOFError) as error:
+            raise DecodeError("the video is damaged: no header can be read") from error
         self._stream = _pictures(self._file)
         self._stream.thread_type = "NONE"
         self._stream.codec_context.thread_count = 1

@@ -121,7 +121,7 @@ def _check_plausible(pixels: int, payload: int, bits_per_pixel: float, limits: L
     if found < bits_per_pixel:
         raise BudgetError(
             f"the header claims {pixels:,} pixels but only {payload:,} bytes of picture data follow: {found:.5f} bits "
-            f"per pixel, while the coding needs {bits_per_pixel:.5f}; set min_bits_per_pixel to 0 to decode it anyway"
+            f"per pixel, while the coding needs {bits_per_pixel:.5f}"
         )
 
 

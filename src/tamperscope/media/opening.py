@@ -118,8 +118,10 @@ def open(source: Source, limits: Limits = DEFAULT_LIMITS, name: str = "") -> Ope
     with bytes_of(source, limits, name) as data:
         fmt = type_of(data)
         if fmt == "PDF":
+            # A damaged one has no page that could be named, and says so here.
+            isolate.ask({"do": "pages"}, data.size, data.chunks(), limits)
             raise UnsupportedFormatError(
-                "a PDF has pages: open it with media.open_pages(), or name one, such as file.pdf#page=1"
+                "a PDF has pages: name a page: FILE.pdf#page=1, page=1 in Python, or ?page=1 in the service"
             )
         return open_picture(data, fmt, limits)
 
@@ -147,7 +149,7 @@ def bytes_of(source: Source, limits: Limits, name: str) -> Iterator[Bytes]:
     path = Path(source)
     with _open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        _check_file_size(size, path.name, limits)
+        _check_file_size(size, name or path.name, limits)
         yield Bytes(name or path.name, "file", size, stream.read(HEAD), stream=stream)
 
 

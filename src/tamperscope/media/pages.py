@@ -40,7 +40,9 @@ def _document(data: bytes) -> Any:
     try:
         return pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
-        raise DecodeError(f"PDF: cannot be opened: {error}") from error
+        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+            raise DecodeError("the PDF is encrypted: scan a copy that needs no password") from error
+        raise DecodeError(f"the PDF is damaged: {error}") from error
 
 
 def count_pages(data: bytes) -> int:
@@ -135,7 +137,7 @@ def render_page(data: bytes, index: int, dpi: float, limits: Limits) -> Bands:
     Raises:
         BudgetError: The page has too many pixels at this resolution.
         DecodeError: The page cannot be drawn.
-        InvalidValueError: `index` or `dpi` is out of range.
+        InvalidValueError: There is no such page.
         UnsupportedFormatError: pypdfium2 is not installed.
     """
     import pypdfium2
@@ -143,7 +145,7 @@ def render_page(data: bytes, index: int, dpi: float, limits: Limits) -> Bands:
     document = _document(data)
     try:
         if not 0 <= index < len(document):
-            raise InvalidValueError(f"index: expected 0 to {len(document) - 1}, found {index}")
+            raise InvalidValueError(f"page: expected 1 to {len(document)}, found {index + 1}")
         page = document[index]
         # Pages are rounded up to whole pixels; a hair less keeps rounding errors from adding one.
         scale = dpi / POINTS_PER_INCH * (1 - 1e-7)

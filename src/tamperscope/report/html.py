@@ -10,6 +10,7 @@ import base64
 import hashlib
 from functools import lru_cache
 from importlib import resources
+from pathlib import PurePath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -117,6 +118,7 @@ def words_of(report: Report) -> dict[str, Any]:
         "meaning": words.meaning(report.verdict) if film is None else words.video_meaning(report.verdict),
         "report": report,
         "name": report.intake.name or words.UNNAMED,
+        "file_name": PurePath(report.intake.name).name or words.UNNAMED,
         "verdict": report.verdict,
         "level": words.LEVELS[report.verdict.level],
         "stated": sorted(report.findings, key=lambda f: ("warning", "notice", "info").index(f.severity)),

@@ -48,6 +48,9 @@ class Tally:
 
     def render(self, console: Console) -> None:
         """Print the files, then the counts by verdict; `~` marks a verdict that re-delivery changes."""
+        if not self.total:
+            console.print(Text("No new files", style="bold"))
+            return
         if self.total <= ALL:
             console.print(_table(self._first))
         else:
@@ -58,7 +61,7 @@ class Tally:
                 console.print(_table(self._failed))
         order = (*list(words.LEVELS)[::-1], "error")
         summary = ", ".join(f"{self.counts[key]:,} {key.replace('_', ' ')}" for key in order if self.counts[key])
-        console.print(Text(f"\n{self.total:,} files: {summary or 'none'}", style="bold"))
+        console.print(Text(f"\n{self.total:,} files: {summary}", style="bold"))
 
 
 def _table(lines: list[Line]) -> Table:

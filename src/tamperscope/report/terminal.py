@@ -165,7 +165,8 @@ def _container(report: Report) -> list[RenderableType]:
 
 
 def _not_checked(report: Report) -> list[RenderableType]:
-    rows = report.verdict.not_checked
+    told = {p.detector for p in report.predictions if p.status != "ok"}
+    rows = [row for row in report.verdict.not_checked if row.what not in told]
     if not rows:
         return []
     table = _grid("", "dim")

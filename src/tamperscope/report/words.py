@@ -153,6 +153,8 @@ def alarm_sentence(verdict: Verdict) -> str:
         return "No false-alarm rate is known for this verdict."
     if is_declared(verdict):
         return "No false-alarm rate applies: the level rests on what the file says of itself."
+    if verdict.llr is None:
+        return "No false-alarm rate applies: nothing was weighed."
     interval = ""
     if threshold.low is not None and threshold.high is not None:
         interval = f" (95 % interval {percent(threshold.low)} to {percent(threshold.high)})"

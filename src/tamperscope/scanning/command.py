@@ -17,7 +17,6 @@ from tamperscope.errors import InputError, InvalidValueError, TamperscopeError, 
 from tamperscope.files import write_atomic
 from tamperscope.media import Limits
 from tamperscope.report import terminal
-from tamperscope.report.files import plain_name
 from tamperscope.report.schema import ErrorReport, Row
 from tamperscope.report.tally import Tally
 from tamperscope.scanning.cluster import ClusterRun
@@ -98,7 +97,7 @@ class Command:
                 row = next(
                     Run(lambda task: scanner.scan(task.path, task.name, task.page), open_ledger(None, ())).rows(places)
                 )
-            return self._one(row, Path(places[0].name).stem)
+            return self._one(row, places[0].stem)
         return self._many(places, scanner)
 
     def _settings(self) -> dict[str, Any]:
@@ -116,11 +115,11 @@ class Command:
             if self.json == STDIN:
                 sys.stdout.write(row.to_json() + "\n")
             raise InputError(f"{row.name}: {row.message}")
-        html = self.html / f"{plain_name(stem)}.html" if self.html and self.html.is_dir() else self.html
+        html = self.html / f"{stem}.html" if self.html and self.html.is_dir() else self.html
         if html:
             row.save_html(html)
         if self.pdf:
-            row.save_pdf(self.pdf / f"{plain_name(stem)}.pdf" if self.pdf.is_dir() else self.pdf)
+            row.save_pdf(self.pdf / f"{stem}.pdf" if self.pdf.is_dir() else self.pdf)
         if self.save_maps:
             row.save_maps(self.save_maps)
         if self.json == STDIN:
@@ -144,6 +143,8 @@ class Command:
         tally.render(Console())
         if tally.total < len(places):
             told = f"{len(places) - tally.total} files were in {self.out} already"
+            if any((self.html, self.pdf, self.save_maps)):
+                told += ", so no pages and maps were written for them; another --out has them scanned anew"
             Console(stderr=True).print(told, markup=False)
         return ledger.worst
 

@@ -13,11 +13,10 @@ from typing import Any, Protocol
 from tamperscope.errors import TamperscopeError
 from tamperscope.media import Limits, isolate
 from tamperscope.report.fields import json_ready
-from tamperscope.report.files import plain_name
 from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.report.text import shell_command
 from tamperscope.scanning.one import Scanner
-from tamperscope.scanning.places import Place, digest
+from tamperscope.scanning.places import Place, digest, place_of
 
 WINDOW = 32
 """Files a worker that may be begun before the first of them is done: a large picture keeps the others waiting."""
@@ -47,7 +46,9 @@ class Memory(Protocol):
 
 def failure(name: str, error: Exception, sha256: str | None = None) -> ErrorReport:
     """Return the record of a file that could not be scanned."""
-    return ErrorReport(name=name, error=type(error).__name__, message=str(error), sha256=sha256)
+    # The record has the name already.
+    message = str(error).removeprefix(f"{name!r}: ").removeprefix(f"{Path(name).name!r}: ")
+    return ErrorReport(name=name, error=type(error).__name__, message=message, sha256=sha256)
 
 
 def renamed(row: Row, name: str) -> Row:
@@ -171,7 +172,7 @@ class Pictures:
     def save(self, report: Report, name: str) -> None:
         """Write what is asked for of the report on the file of a name."""
         # The hash keeps two files of one name apart.
-        stem = f"{plain_name(Path(name).stem)}-{(report.intake.sha256 or '')[:8]}"
+        stem = f"{place_of(name).stem}-{(report.intake.sha256 or '')[:8]}"
         if self.html:
             report.save_html(self.html / f"{stem}.html")
         if self.pdf:

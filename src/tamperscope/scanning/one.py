@@ -44,7 +44,8 @@ PROBE_SECONDS = 20.0
 LIMITS = (
     "A scan weighs traces of editing that these detectors know. No evidence is not proof that nothing was done: "
     "traces vanish when a picture is resized, strongly compressed or photographed from a screen, and careful edits "
-    "leave few. Evidence of editing is not evidence of bad intent. Decide with the picture's origin and context."
+    "leave few. It does not tell whether a generator made the whole picture. Evidence of editing is not evidence of "
+    "bad intent. Decide with the picture's origin and context."
 )
 
 
@@ -136,7 +137,7 @@ class Scanner:
             opened = media.open(source, limits=self.limits, name=name)
         predictions, maps, seconds = self.predict_all(opened.sample, self.names)
         verdict = decide(predictions, opened.findings, self.card)
-        trials = self._probe(opened, predictions, verdict, seconds)
+        trials, untried = self._probe(opened, predictions, verdict, seconds)
         fused = self._fused(maps, verdict)
         report = schema.Report(
             tool=tool(),
@@ -146,7 +147,7 @@ class Scanner:
             facts=opened.facts,
             findings=[schema.FindingModel.of(f) for f in [*opened.findings, *domains.findings(opened.sample)]],
             predictions=[self._row(p, verdict, seconds[p.detector]) for p in predictions],
-            verdict=self._verdict(verdict, fused, trials),
+            verdict=self._verdict(verdict, fused, trials, untried),
             reproduce=self.reproduce(opened.intake["name"]),
             limits=LIMITS,
         )
@@ -207,14 +208,21 @@ class Scanner:
 
     def _probe(
         self, opened: Opened, predictions: list[Prediction], verdict: Verdict, seconds: Mapping[str, float]
-    ) -> list[stability.Trial]:
-        if self.quick or not self.probe or opened.sample.meta.get("damaged"):
-            return []
-        rerun = stability.drivers(verdict, self.card) or [n for n in QUICK if n in self.names]
+    ) -> tuple[list[stability.Trial], str]:
+        """Return the verdicts on re-deliveries, or none and why."""
+        if self.quick or not self.probe:
+            return [], "left out by options"
+        if opened.sample.meta.get("damaged"):
+            return [], "the file is damaged"
+        if math.isnan(verdict.llr):
+            return [], "no detector could weigh this picture, so there is nothing to try"
+        # What does not count cannot change a verdict, so running it again would test nothing.
+        counting = [n for n in self.names if n in self.card.detectors and self.card.detectors[n].counts]
+        rerun = stability.drivers(verdict, self.card) or [n for n in QUICK if n in counting] or counting
         if sum(seconds[name] for name in rerun) * 2.25 > PROBE_SECONDS:
-            return []
+            return [], "it would take too long here"
         self.tell("stability under re-delivery")
-        return stability.probe(opened.sample, predictions, opened.findings, self.card, rerun, self.predict)
+        return stability.probe(opened.sample, predictions, opened.findings, self.card, rerun, self.predict), ""
 
     def _row(self, prediction: Prediction, verdict: Verdict, seconds: float) -> schema.PredictionModel:
         name = prediction.detector
@@ -231,7 +239,7 @@ class Scanner:
             seconds=seconds,
         )
 
-    def _verdict(self, verdict: Verdict, fused: Any, trials: list[stability.Trial]) -> schema.Verdict:
+    def _verdict(self, verdict: Verdict, fused: Any, trials: list[stability.Trial], untried: str) -> schema.Verdict:
         quiet = fused is None or verdict.level == "no_evidence"
         found = [] if quiet else regions.from_heatmap(fused, schema.FUSED)
         probability = None if math.isnan(verdict.llr) else Calibrated(verdict.llr, 0, 0).probability
@@ -248,7 +256,7 @@ class Scanner:
                 schema.Threshold(level=level, population=self.card.population, **dict(self.card.thresholds[level]))
                 for level in LEVELS[1:]
             ],
-            not_checked=self._not_checked(verdict, trials),
+            not_checked=self._not_checked(verdict, untried),
             regions=[schema.RegionModel.of(r, fused.shape) for r in found],
             stability=schema.Stability(
                 status="not_run" if not trials else "unstable" if changed else "stable",
@@ -256,21 +264,18 @@ class Scanner:
             ),
         )
 
-    def _not_checked(self, verdict: Verdict, trials: list[stability.Trial]) -> list[schema.NotChecked]:
-        rows = [schema.NotChecked(what=what, why=why) for what, why in verdict.not_checked]
-        skipped = [n for n in registry.names() if n not in self.names]
-        rows += [schema.NotChecked(what=n, why="left out of this scan by its options") for n in skipped]
-        if not trials:
-            quick = self.quick or not self.probe
-            why = "left out by options" if quick else "it would take too long here, or the file is damaged"
-            rows.append(schema.NotChecked(what="stability under re-delivery", why=why))
+    def _not_checked(self, verdict: Verdict, untried: str) -> list[schema.NotChecked]:
+        # First what matters most: a long list is cut where room is short.
+        rows = [*NEVER_CHECKED]
+        if untried:
+            rows.append(("stability under re-delivery", untried))
         added = (n for n in self.networks if n != registry.SHIPPED_NETWORK)
         weighed = [n for n in added if (curve := self.card.detectors.get(n)) and curve.counts]
         if weighed:
-            why = f"the rates were measured without {', '.join(weighed)}"
-            rows.append(schema.NotChecked(what="false alarms of this verdict", why=why))
-        rows += [schema.NotChecked(what=what, why=why) for what, why in NEVER_CHECKED]
-        return rows
+            rows.append(("false alarms of this verdict", f"the rates were measured without {', '.join(weighed)}"))
+        rows += verdict.not_checked
+        rows += [(n, "left out of this scan by its options") for n in registry.names() if n not in self.names]
+        return [schema.NotChecked(what=what, why=why) for what, why in rows]
 
     def reproduce(self, name: str, **more: Any) -> schema.Reproduce:
         """Return how to scan the file of that name again; `more` are options that only its kind has."""
@@ -301,7 +306,7 @@ class Scanner:
 
 
 NEVER_CHECKED = (
-    ("whether a new generator made the picture", "traces of simple decoders and declared marks are looked for only"),
+    ("whether a generator made the whole picture", "only declared marks and traces of simple decoders are looked for"),
     ("origin, caption and context", "outside of what pixels and files can tell"),
 )
 
@@ -346,6 +351,8 @@ def headline(verdict: Verdict, found: Sequence[Region]) -> str:
         return "The file itself states that it was generated or edited by an AI tool."
     if math.isnan(verdict.llr):
         return "No detector could weigh this picture, so nothing can be said of its pixels."
+    if verdict.level == "inconclusive" and not (verdict.llr > 0 and any(r.weight > 0 for r in verdict.reasons_for)):
+        return "The checks that apply do not settle it."
     return {
         "no_evidence": "No evidence of manipulation was found by the checks that apply.",
         "inconclusive": f"Weak signs of manipulation{where}; not enough to tell either way.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from tamperscope import media
 from tamperscope.data.manifest import Manifest
 from tamperscope.errors import BudgetError, InputError, TamperscopeError
 from tamperscope.media import Limits, Part, video
+from tamperscope.report.files import plain_name
 
 SUFFIXES = frozenset(
     f".{s}"
@@ -61,6 +63,12 @@ class Place:
     def page(self) -> int:
         """The page that is to be drawn, from 1; 0 where the file that `local` gives is a picture itself."""
         return self.part.page if self.part is not None and not self.part.image else 0
+
+    @property
+    def stem(self) -> str:
+        """The name as that of a file to write, without folder and suffix: a part of a PDF file keeps its own, too."""
+        inside = "" if self.part is None else "-" + re.sub("[=,]", "-", str(self.part))
+        return f"{plain_name(PurePosixPath(self.path).stem)}{inside}"
 
     @property
     def suffix(self) -> str:

@@ -260,12 +260,13 @@ def _verdict(
     scanner: Scanner, verdict: Verdict, predictions: Sequence[schema.PredictionModel], timeline: Timeline
 ) -> schema.Verdict:
     looked = sum(not frame.problem for frame in timeline.frames)
-    unseen = [("a calibrated verdict", "the calibration is of photographs; none exists for video frames")]
+    none = "the calibration is of photographs; none exists for video frames"
+    unseen = [*one.NEVER_CHECKED, ("a calibrated verdict", none)]
     unseen += [(p.detector, p.cause) for p in predictions if p.status != "ok"]
     unseen += [(n, "left out of this scan by its options") for n in registry.names() if n not in scanner.names]
     if looked < timeline.total:
         unseen.append(("the other frames", f"{looked} of {timeline.total:,} were looked at; --frames takes more"))
-    unseen += [("sound", "only pictures are looked at"), *one.NEVER_CHECKED]
+    unseen.append(("sound", "only pictures are looked at"))
     return schema.Verdict(
         level=verdict.level,
         headline=_headline(verdict, timeline),

@@ -18,7 +18,12 @@ from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Level
 
 DECLARED_LEVEL: Mapping[str, Level] = {"generated": "strong_evidence", "edited_by_ai": "suspicious"}
 
-_NEGLIGIBLE = 0.1  # natural-log units: odds that change by a tenth are no reason
+NEGLIGIBLE = 0.1  # natural-log units: odds that change by a tenth are no reason
+
+_QUIET = frozenset(
+    ("dq.double_throughout", "jpeg_ghost.none", "noisesniffer.none", "splicebuster.uniform", "text.none")
+)
+"""Reasons of detectors that found nothing: true beside a score that counts for an alteration, but no reason for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,11 @@ def _not_checked(predictions: Sequence[Prediction], card: CalibrationCard) -> li
 def _weigh(verdict: Verdict, families: Mapping[str, tuple[str, float]], by_name: Mapping[str, Prediction]) -> None:
     for name, weight in sorted(families.values(), key=lambda item: -abs(item[1])):
         found = by_name[name].reasons
-        if abs(weight) < _NEGLIGIBLE:
+        if abs(weight) < NEGLIGIBLE:
             continue
         if weight > 0:
-            text = found[0].text if found else f"the statistic of {name} is unusually high"
+            higher = f"The statistic of {name} is higher than in most pristine pictures."
+            text = next((reason.text for reason in found if reason.code not in _QUIET), higher)
             verdict.reasons_for.append(Reason(text, weight, name))
         else:
             verdict.reasons_against.append(Reason(f"{name} found nothing that stands out", weight, name))
@@ -105,7 +111,8 @@ def _with_container(verdict: Verdict, findings: list[Finding]) -> Verdict:
         floor = DECLARED_LEVEL.get(str(finding.values.get("declared")))
         if floor and LEVELS.index(floor) > LEVELS.index(level):
             level, declared = floor, True
-        if finding.severity == "warning":
+        # That a file is cut off says nothing for an edit; it is told with the container.
+        if finding.severity == "warning" and finding.code != "media.truncated":
             verdict.reasons_for.append(Reason(finding.text, 0.0, finding.origin or finding.code))
     return replace(verdict, level=level, declared=declared)
 

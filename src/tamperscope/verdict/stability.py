@@ -12,7 +12,7 @@ from tamperscope import media
 from tamperscope.media.recompress import encode_jpeg
 from tamperscope.types import Finding, Prediction, Sample, UInt8Array
 from tamperscope.verdict.card import CalibrationCard, Level
-from tamperscope.verdict.fusion import Verdict, decide
+from tamperscope.verdict.fusion import NEGLIGIBLE, Verdict, decide
 
 CROP = (3, 5)
 
@@ -69,5 +69,6 @@ def probe(
 
 
 def drivers(verdict: Verdict, card: CalibrationCard) -> list[str]:
-    """Return the counting detectors whose evidence speaks for a forgery."""
-    return [name for name, worth in verdict.calibrated.items() if card.detectors[name].counts and worth.llr > 0]
+    """Return the counting detectors whose evidence speaks for a forgery; what hardly moves the odds does not."""
+    worth = verdict.calibrated.items()
+    return [name for name, found in worth if card.detectors[name].counts and found.llr > NEGLIGIBLE]
