@@ -315,7 +315,8 @@ def gates(rows: list[dict[str, Any]], names: list[str]) -> dict[str, tuple[bool,
         elif gain is None or gain.n < 10:
             found[name] = (False, f"it spoke on {len(gains)} of the forgeries only: too few to tell what it is worth")
         else:
-            text = f"pixel AUC {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against a centred blob, n={gain.n}"
+            by = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+            text = f"pixel AUC higher by {by} than that of a centred blob, n={gain.n}"
             better = gain.low > 0
             found[name] = (better, text if better else f"it does not beat a centred blob: {text}")
     return found

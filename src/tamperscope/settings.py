@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tamperscope.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
     Model = TypeVar("Model", bound=BaseModel)
 
@@ -62,7 +62,7 @@ class Shelf:
         try:
             return model.model_validate(fields)
         except ValidationError as error:
-            raise InputError(f"{self.kind} '{name}': {error}") from error
+            raise InputError(f"{self.kind} '{name}': {wrong(error)}") from error
 
     def _fields(self, name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         import yaml
@@ -88,6 +88,23 @@ class Shelf:
         if name not in self.names():
             raise unknown_name(self.kind, name, self.names())
         return resources.files(self.package).joinpath(f"{self.folder}/{name}.yaml").read_text(encoding="utf-8")
+
+
+def wrong(error: ValidationError) -> str:
+    """Return in one line which fields are not as expected, and what was found there."""
+    details = error.errors(include_url=False)
+    # A list with a wrong item is told to be too short, too.
+    above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+    return "; ".join(_wrong(detail) for detail in details if detail["loc"] not in above)
+
+
+def _wrong(detail: Mapping[str, Any]) -> str:
+    field = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return f"{field}: no field of that name is known"
+    text = f"{field}: {detail['msg']}" if field else str(detail["msg"])
+    # What lacks a field is all that was told.
+    return text if detail["type"] == "missing" or not field else f"{text}, found {detail['input']!r:.100}"
 
 
 def _override(fields: dict[str, Any], text: str) -> None:

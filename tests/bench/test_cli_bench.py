@@ -54,6 +54,23 @@ def test_compare_and_leaderboard(evaluated: Path) -> None:
     assert "ela" in page.read_text()
 
 
+def test_the_summary_ends_with_the_means_over_sets(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_set(tmp_path / name)
+    protocol = tmp_path / "mine.yaml"
+    tests = ", ".join(f"{{name: {name}}}" for name in ("a", "b"))
+    protocol.write_text(f"title: mine\ntests: [{tests}]\ndetectors: [ela]\nsuites: [aigc]\nrounds: 20\n")
+    done = RUN.invoke(app, ["bench", str(protocol), "--data", str(tmp_path), "--out", str(tmp_path / "o")])
+    assert done.exit_code == 0, done.output
+    head, _, means = done.output.partition("mean over sets")
+    document = json.loads((tmp_path / "o/results.json").read_text())
+    found = {(n["test"], n["subject"]): n["value"] for n in document["numbers"] if n["metric"] == "image_auc"}
+    mean = found["mean over sets", "ela"]
+    assert mean == pytest.approx((found["a", "ela"] + found["b", "ela"]) / 2)
+    assert head.count("aigc image_auc: ela") == 2
+    assert f"aigc image_auc: ela            {mean:.3f} n=2" in means
+
+
 def test_list_names_protocols_and_suites() -> None:
     done = RUN.invoke(app, ["bench", "list"])
     assert done.exit_code == 0, done.output
@@ -79,6 +96,7 @@ def test_a_first_word_that_is_no_verb_is_a_protocol(tmp_path: Path) -> None:
         (["evaluate", "nowhere.jsonl"], "no file"),
         (["bench", "mvs"], "did you mean 'mvss'"),
         (["bench", "mvss", "--data", "nowhere"], "data prepare"),
+        (["bench", "domains", "--data", "nowhere"], "scripts/domains.py"),
         (["bench", "dev", "--set", "rounds"], "FIELD=VALUE"),
         (["bench", "compare", "a.json", "b.json"], "results.json"),
         (["bench", "page", "a.json", "--out", "o"], "results.json"),

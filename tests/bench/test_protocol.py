@@ -108,6 +108,23 @@ def test_paths_of_test_sets(tmp_path: Path) -> None:
     assert with_set.path(Path("D")) == Path("D/columbia/manifest.jsonl")
 
 
+def test_what_is_wrong_with_fields_is_said_in_one_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "base.yaml", BASE)
+    with pytest.raises(InputError) as told:
+        protocol.load(path, ["rounds=many", "tests.0.foo=1", "tests.1={limit: 3}"])
+    assert str(told.value).partition("base.yaml': ")[2].split("; ") == [
+        "tests.0.foo: no field of that name is known",
+        "tests.1.name: Field required",
+        "rounds: Input should be a valid integer, unable to parse string as an integer, found 'many'",
+    ]
+
+
+def test_sets_that_scripts_make_name_these() -> None:
+    assert protocol.load("mvss").made_by == "tamperscope data prepare"
+    for name, script in (("domains", "domains.py"), ("localizer_robustness", "localizer.py forge")):
+        assert protocol.load(name).made_by == f"python scripts/{script}"
+
+
 def test_a_child_replaces_whole_fields_and_keeps_the_rest(tmp_path: Path) -> None:
     parent = written(tmp_path, "base.yaml", BASE)
     middle = written(tmp_path, "middle.yaml", f"inherits: {parent}\ntitle: Middle\nsuites: [pooled]\n")

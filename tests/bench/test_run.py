@@ -130,6 +130,8 @@ def test_a_missing_set_is_said_and_the_others_are_run(tmp_path: Path) -> None:
     protocol = Protocol(title="t", tests=tests, detectors=("ela",), rounds=20)
     found = run.run(protocol, tmp_path, Cache(tmp_path / "c.sqlite"))
     assert "data prepare" in found[0].missing
+    own = run.run(protocol.model_copy(update={"made_by": "python mine.py"}), tmp_path, Cache(tmp_path / "c.sqlite"))
+    assert "prepare it with `python mine.py`" in own[0].missing
     assert [r.key for r in found[1].rows[("untouched", "ela")]] == ["p0.jpg", "p4.jpg", "p7.jpg"]
 
 

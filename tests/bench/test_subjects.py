@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tamperscope
 from tamperscope import media, registry
-from tamperscope.bench import subjects
+from tamperscope.bench import results, subjects
 from tamperscope.bench.subjects import CLASSICAL, FUSED, Panel
 from tamperscope.media.recompress import encode_jpeg
 from tamperscope.scanning import Scanner
@@ -38,3 +40,16 @@ def test_the_network_changes_the_whole_scan_alone() -> None:
     # What judges a whole picture is shown, and not calibrated yet.
     assert {CLASSICAL, FUSED, *registry.names()} - {"generated", "spectrum", "text"} <= subjects.calibrated()
     assert subjects.probability(CLASSICAL, 0.0) == subjects.probability(FUSED, 0.0) == 0.5
+
+
+def test_a_network_that_the_shipped_card_lacks_is_weighed_by_its_own() -> None:
+    folder = str(Path(tamperscope.__file__).parent / "weights" / "generated")
+    for name in ("generated", folder):
+        curve = subjects.own_curve(name)
+        assert curve is not None
+        assert subjects.probability(name, 0.9990) == curve.at(0.9990).probability > 0.9
+        # Its card says that such a score is worth nothing.
+        assert subjects.probability(name, 0.2) == 0.5
+        assert "its own card" in results._threshold(name)
+    assert subjects.own_curve("spectrum") is None
+    assert np.isnan(subjects.probability("spectrum", 0.2))

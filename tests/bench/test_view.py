@@ -80,6 +80,13 @@ def test_main_columns_exist_in_every_suite(suite: str) -> None:
     assert len(set(table.leads)) == len(table.leads) <= 2
 
 
+def test_the_headline_of_whole_pictures_needs_no_threshold() -> None:
+    for name in named.names():
+        suite = named.load(name)
+        if suite.image and not suite.pixel:
+            assert columns(suite)[0] == "image_auc"
+
+
 def test_errors_are_lower_is_better_and_rates_of_detection_are_not() -> None:
     lower = {m for s in named.names() for m in columns(named.load(s)) if view.lower_is_better(m)}
     losses = {f"image_{m}" for m in ("eer", "eer_nearest", "ece", "brier", "cllr")}

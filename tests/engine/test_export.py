@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,17 @@ from tamperscope import scan
 from tamperscope.cli import app
 from tamperscope.engine import export, predict
 from tamperscope.engine.export import OUTPUTS, Wish, graph_of
+from tamperscope.engine.recipe import Data
 from tamperscope.engine.train import train
 from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.geometry import PIECE, PIECES
+from tamperscope.inference import faces
 from tamperscope.inference.artifact import Artifact, Card, Input, open_artifact, write_artifact
 from tamperscope.networks import catalog
 from tamperscope.networks.base import Network
-from tamperscope.types import Sample
+from tamperscope.signal import alignment
+from tamperscope.signal.faces import Face
+from tamperscope.types import Prediction, Sample
 
 COUNT = 44
 
@@ -80,7 +86,8 @@ def test_every_system_says_the_same_as_a_graph(
     name: str, fixed: bool, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     network = restless(name)
-    side = -(-96 // network.multiple) * network.multiple
+    # Where one graph serves any size, its pictures differ in the sides of their canvases.
+    side = max(1 if fixed else 2, -(-96 // network.multiple)) * network.multiple
     needs = tuple(network.needs if network.exported is None else network.exported)
     asked = Input(
         how="tile", side=side, overlap=16, multiple=network.multiple, fixed=fixed, needs=needs, grid=network.grid
@@ -94,6 +101,7 @@ def test_every_system_says_the_same_as_a_graph(
     made = write_artifact(tmp_path, stated, graph_of(network, asked, names), b"")
     assert b"tamperscope/" not in made.graph
     pictures = [Sample(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in ((40, 70), (120, 150))]
+    assert len({asked.view().plan(picture.size).fit.canvas for picture in pictures}) == (1 if fixed else 2)
     found = export.parity(network, made, enumerate(pictures))
     assert max(found["logits"].values()) < 1e-3
     assert found["pixels_that_change_sides"] <= 1e-4 * found["pixels"]
@@ -118,6 +126,7 @@ def test_the_card_tells_what_was_measured(artifact: Artifact, judges: Path) -> N
     assert str(judges.parent) not in (artifact.folder / "card.json").read_text()
     measured = card.measured["chose step, threshold and calibration"]
     assert measured["pictures"] == COUNT
+    assert "not_asked" not in measured
     assert measured["pixel_auc"] > 0.9
     curve = card.calibration
     assert curve is not None
@@ -204,6 +213,48 @@ def test_few_pictures_give_no_calibration(run: Path, tmp_path: Path) -> None:
     assert "image_auc" not in found["intervals"], "too few pictures"
 
 
+def test_forged_pictures_are_counted_where_there_is_no_map(judges: Path) -> None:
+    class Judge:
+        edits, threshold = (), 0.5
+
+        def __call__(self, sample: Sample) -> Prediction:
+            return Prediction("x", sample.size, 0.5)
+
+    artifact: Any = SimpleNamespace(card=SimpleNamespace(outputs=("score",)), predictor=Judge)
+    found = export._measured(artifact, 0.5, (Data(manifest=str(judges)),), Wish("CC0"), 0)
+    (measured,) = found.values()
+    assert (measured["pictures"], measured["forged"]) == (COUNT, COUNT // 2)
+
+
+def test_who_is_asked_of_faces_does_not_depart_by_whole_pictures() -> None:
+    for name in ("xception", "efficientnet", "fakelocator"):
+        about = catalog.about(name)
+        assert "hole pictures" in " ".join(about.whole)
+        assert not set(about.whole) & set(about.departures)
+
+
+def test_pictures_without_a_face_are_told_of(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(sample: Sample) -> list[Face]:
+        numbers = [int(n) for n in re.findall(r"\d+", sample.id)]
+        points = alignment.MEAN * 24 + 12
+        return [Face((12, 12, 36, 36), points)] if numbers[0] >= 3 else []
+
+    monkeypatch.setattr(faces.faces, "find", found)
+    some = make_set(tmp_path / "some", COUNT, "val")
+    none = make_set(tmp_path / "none", 3, "val")
+    asked = Wish("CC0", side=32, calibrate_on=(str(some),), measure_on=(str(none),), faces=True)
+    about = replace(catalog.about("unet"), whole=("Whole pictures are judged, not crops of faces.",))
+    monkeypatch.setattr(catalog, "about", lambda name: about)
+    card = export.export(run, tmp_path / "out", asked).card
+    assert card.departures == about.departures, "it is asked of faces"
+    measured = card.measured["chose step, threshold and calibration"]
+    assert (measured["pictures"], measured["not_asked"]) == (COUNT - 3, 3)
+    assert card.calibration is not None
+    assert "3 more were not asked" in card.calibration["population"]
+    decided = card.measured["decided nothing"]
+    assert (decided["pictures"], decided["not_asked"], decided["intervals"]) == (0, 3, {})
+
+
 def test_the_command_line_exports(run: Path, tmp_path: Path) -> None:
     few = make_set(tmp_path / "few", 4, "val")
     asked = ["export", str(run), "--licence", "CC0", "--out", str(tmp_path / "out"), "--calibrate-on", str(few)]
@@ -211,6 +262,9 @@ def test_the_command_line_exports(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
     assert open_artifact(tmp_path / "out").card.name == "unet"
+    assert "4 pictures, 2 forged, 0 not asked" in done.output
+    assert "  pixel_f1: 0." in done.output
+    assert "{" not in done.output
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert (card["licence"], card["notes"]) == ("CC0", ["fails on screens"])
     none = CliRunner().invoke(app, ["export", str(tmp_path), "--licence", "CC0"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from tamperscope.errors import InvalidValueError
 from tamperscope.forging import gate, making
 from tamperscope.forging.making import Made
 from tamperscope.forging.plan import Plan, Prepared, Step
@@ -137,6 +139,18 @@ def test_rejected_draws_are_counted_and_the_next_one_is_taken(pool: Pool, quick:
     assert later.measured is not None
     assert later.measured.change > first.measured.change
     assert later.made.plan.attempt == later.rejected.total() > first.made.plan.attempt
+
+
+def test_causes_are_counted_without_the_names_of_pictures(quick: Recipe) -> None:
+    names, plan = iter(["a.jpg", "folder/b.jpg", "c.jpg"]), Any
+
+    def make(plan: Any) -> Any:
+        raise InvalidValueError(f"'{next(names)}': expected a whole face, found none")
+
+    thrice = quick.model_copy(update={"tries": 3})
+    found: gate.Outcome[Any, Any] = gate.first(thrice, lambda attempt: plan, make, lambda made, limits: (None, ""))  # type: ignore[arg-type, return-value]
+    assert found.rejected == {"impossible": 3}
+    assert found.causes == {"expected a whole face": 3}
 
 
 def test_photographs_that_cannot_be_opened_cost_a_draw(photos: Path, quick: Recipe) -> None:

@@ -62,6 +62,21 @@ def test_long_captions_stay_in_their_column(out: Path, tmp_path: Path) -> None:
     assert not (caption[:, edge : edge + sheet.GAP] < 240).any()
 
 
+@pytest.mark.parametrize(("op", "whole"), [("removal", True), ("delivery", False)])
+def test_all_of_a_picture_is_marked_where_an_edit_made_it_anew(out: Path, tmp_path: Path, op: str, whole: bool) -> None:
+    source = Manifest(out / "manifest.jsonl")
+    entry = next(entry for entry in source if entry.label == 1)
+    fields = {"editors": ["removal"], "ops": [{"op": op, "reencoded": True}]}
+    manifest.write(out / "anew.jsonl", [entry.model_copy(update=fields)])
+    sheet.write(out / "anew.jsonl", tmp_path / "sheet.png", columns=1)
+    page = media.open(tmp_path / "sheet.png").sample.rgb
+    height, width = source.open(entry).size
+    top, left = sheet.GAP, sheet.GAP + sheet.SIDE + sheet.GAP // 2
+    plain = page[top : top + height, sheet.GAP : sheet.GAP + width]
+    marked = page[top : top + height, left : left + width]
+    assert ((marked != plain).any(axis=2).mean() > 0.9) == whole
+
+
 def test_a_sheet_needs_forgeries(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text('{"image": "a.png", "label": 0}\n')
     with pytest.raises(InputError, match="found none"):
@@ -85,6 +100,20 @@ def test_the_verb_makes_what_it_is_asked_for(photos: Path, tmp_path: Path) -> No
     assert (tmp_path / "sheet.png").is_file()
     entries = list(Manifest(tmp_path / "out" / "manifest.jsonl"))
     assert {tuple(e.extra["editors"]) for e in entries if e.label == 1} == {("removal",)}
+
+
+def test_without_a_face_nothing_is_made_and_that_is_said(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tamperscope.signal.faces.find", lambda sample, detector: [])
+    arguments = [str(photos), "--recipe", "face", "--count", "1", "--out", str(tmp_path / "out")]
+    changes = ["--set", "tries=4", "--set", "where.split=train", "--set", "hosts.min_side=32"]
+    changes += ["--set", "operations={face_warp: 1}", "--set", "ranges={}"]
+    found = CliRunner().invoke(app, [*arguments, *changes])
+    assert found.exit_code == 1, found.output
+    assert "0 forgeries" in found.output
+    said = next(line for line in found.output.splitlines() if line.startswith("impossible most often"))
+    assert "expected a picture with a whole face, found none" in said
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,24 @@ def test_several_edits_the_largest_leads() -> None:
         ("a person", ("old",), "An old person was"),
         ("an object", ("blue",), "A blue object was"),
         ("the sky", ("red",), "The red sky was"),
-        ("letters", ("thin",), "Thin letters was"),
+        ("letters", ("thin",), "Thin letters were"),
+        ("eyes", (), "Eyes were"),
+        ("the Clouds", ("grey",), "The grey Clouds were"),
+        ("a bus", (), "A bus was"),
+        ("hair", ("long",), "Long hair was"),
+        ("the grass", (), "The grass was"),
         ("", (), "A region was"),
     ],
 )
 def test_articles(noun: str, attributes: tuple[str, ...], expected: str) -> None:
     told = words.sentences(["removal"], [edit(noun, "", attributes)], (TURNS == 2).astype(np.uint8))
     assert told["attributes"].startswith(expected)
+
+
+def test_many_things_were_changed_at_every_level() -> None:
+    told = words.sentences(["face_part"], [edit("eyes", "filtered", ("small",))], (TURNS == 2).astype(np.uint8))
+    assert told["noun"] == "Eyes were changed."
+    assert told["relations"] == "Small eyes at the bottom were filtered."
 
 
 def test_what_only_says_how_is_added() -> None:

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load, save  # noqa: E402
 
-from tamperscope.errors import UnknownNameError  # noqa: E402
+from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
 from tamperscope.geometry import PIECE, PIECES  # noqa: E402
 from tamperscope.networks import catalog  # noqa: E402
 from tamperscope.networks.base import Network, parameters  # noqa: E402
@@ -100,6 +100,14 @@ def test_there_are_systems_and_what_there_is_not_is_refused() -> None:
         catalog.build("nothing")
     with pytest.raises(UnknownNameError, match="unknown size"):
         catalog.build(NAMES[0], "huge")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="unknown setting of network 'npr' 'widht': did you mean 'width'"):
+        catalog.build("npr", widht=8)
+    with pytest.raises(UnknownNameError, match=r"known: .*backbone.*weights"):
+        catalog.build("swin", foo=1)
+    with pytest.raises(InvalidValueError, match="network 'wscl': expected settings of its own"):
+        catalog.build("wscl", channels=8)
+    with pytest.raises(InvalidValueError, match="network 'xception'"):
+        catalog.build("xception", middle="many")
 
 
 @every

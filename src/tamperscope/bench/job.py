@@ -108,19 +108,28 @@ def evaluation(manifest: Path, split: str, limit: int | None, fields: Mapping[st
 
 
 def summary(found: Results) -> list[str]:
-    """Return a few lines for the terminal: the main numbers of each test set, best subject first."""
+    """Return a few lines for the terminal: the main numbers of each test set and their means, best subject first."""
     lines = []
     for test in found.tests:
         if test.missing:
             lines.append(f"{test.name}: skipped, {test.missing}")
             continue
         counts = f"{test.pictures} pictures ({test.forged} forged, {test.pristine} pristine, {len(test.failed)} failed)"
-        lines.append(f"{test.name}: {counts}")
-        numbers = [n for n in found.numbers if n.test == test.name and n.attack == run.UNTOUCHED.label]
-        for suite in dict.fromkeys(n.suite for n in numbers):
-            first = next(n.metric for n in numbers if n.suite == suite)
-            part = sorted((n for n in numbers if n.suite == suite and n.metric == first), key=lambda n: -(n.value or 0))
-            lines += [f"  {suite} {first}: {n.subject:14} {_shown(n.value, n.low, n.high)} n={n.n}" for n in part]
+        lines += [f"{test.name}: {counts}", *_numbers(found, test.name)]
+    means = _numbers(found, results.MEAN)
+    heading = [f"{results.MEAN}, of what has the number on each; n counts sets"] if means else []
+    return [*lines, *heading, *means]
+
+
+def _numbers(found: Results, test: str) -> list[str]:
+    """Return a line a suite and subject of a test set, or of the means: the suite's first number."""
+    lines = []
+    numbers = [n for n in found.numbers if n.test == test and n.attack == run.UNTOUCHED.label]
+    for suite in dict.fromkeys(n.suite for n in numbers):
+        # Of all numbers, for a mean has none where a set lacks it.
+        first = next(n.metric for n in found.numbers if n.suite == suite)
+        part = sorted((n for n in numbers if n.suite == suite and n.metric == first), key=lambda n: -(n.value or 0))
+        lines += [f"  {suite} {first}: {n.subject:14} {_shown(n.value, n.low, n.high)} n={n.n}" for n in part]
     return lines
 
 

@@ -47,6 +47,7 @@ class Protocol(BaseModel):
         source: Paper or benchmark that it follows, and where it departs.
         trained_on: What the protocol lets learned detectors train on; "" where it does not matter.
         tests: Test sets.
+        made_by: How its sets are made, said where one is missing.
         detectors: Names; empty = all. `fused` is the whole scan.
         suites: Names of suites.
         attacks: Names of grids, or single attacks in text form; the untouched pictures always come first.
@@ -61,6 +62,7 @@ class Protocol(BaseModel):
     source: str = ""
     trained_on: str = ""
     tests: tuple[TestSet, ...] = Field(min_length=1)
+    made_by: str = "tamperscope data prepare"
     detectors: tuple[str, ...] = ()
     suites: tuple[str, ...] = Field(default=("imdl",), min_length=1)
     attacks: tuple[str, ...] = ()

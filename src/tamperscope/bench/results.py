@@ -351,5 +351,5 @@ def _threshold(name: str) -> Any:
         return "0.5 of the map, chosen by nobody"
     if name == baselines.TABLE_LOOKUP:
         return "none: rank metrics only"
-    known = name in subjects.calibrated()
-    return "map 0.5; picture: probability 0.5 on the shipped card" if known else "0.5 of its own map and score"
+    whose = "the shipped" if name in subjects.calibrated() else "its own" if subjects.own_curve(name) else ""
+    return f"map 0.5; picture: probability 0.5 on {whose} card" if whose else "0.5 of its own map and score"

@@ -102,7 +102,7 @@ def run(
     for test in protocol.tests:
         path = test.path(Path(data))
         if not path.is_file():
-            why = f"no manifest at {test.manifest or test.set or test.name}: prepare it with `tamperscope data prepare`"
+            why = f"no manifest at {test.manifest or test.set or test.name}: prepare it with `{protocol.made_by}`"
             found.append(Measured(test, missing=why))
             continue
         entries = chosen(test, Manifest(path))

@@ -26,8 +26,9 @@ from tamperscope.detectors.base import Detector
 from tamperscope.errors import InputError, unknown_name
 from tamperscope.inference.artifact import open_artifact
 from tamperscope.report.maps import quantized
+from tamperscope.scanning.one import Scanner
 from tamperscope.types import Prediction, Sample
-from tamperscope.verdict.card import Calibrated, Level, shipped_card
+from tamperscope.verdict.card import Calibrated, Curve, Level, shipped_card
 from tamperscope.verdict.fusion import decide, fuse_maps
 
 FUSED, CLASSICAL = "fused", "classical"
@@ -179,19 +180,28 @@ class SavedMaps:
 def probability(name: str, score: float) -> float:
     """Return the calibrated probability of a forgery at equal priors; nan when nothing says what the score is worth.
 
-    The fused scan's score is a log-likelihood ratio already; a detector's goes through its curve on the card. Scores of
-    other tools are taken as probabilities where they lie in [0, 1].
+    The fused scan's score is a log-likelihood ratio already; a detector's goes through its curve on the shipped card,
+    or on its own. Scores of other tools are taken as probabilities where they lie in [0, 1].
     """
-    card = shipped_card()
     if math.isnan(score):
         return math.nan
     if name in _CARDS:
         return Calibrated(score, score, score).probability
-    if name in card.detectors:
-        return card.detectors[name].at(score).probability
+    curve = shipped_card().detectors.get(name) or own_curve(name)
+    if curve is not None:
+        return curve.at(score).probability
     if name in baselines.MAPS or name not in registry.names():
         return score if 0.0 <= score <= 1.0 else math.nan
     return math.nan
+
+
+@cache
+def own_curve(name: str) -> Curve | None:
+    """Return what an exported network's own card says of its scores, as a scan weighs them; None for all else."""
+    if name not in registry.SHIPPED and not registry.is_network(name):
+        return None
+    scanner = Scanner((name,))
+    return scanner.card.detectors.get(scanner.networks[name].name)
 
 
 def level(llr: float) -> Level:

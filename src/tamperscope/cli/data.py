@@ -143,7 +143,9 @@ def faces(
     typer.echo(f"{found.faces} faces of {found.pictures} pictures in {out}; {found.without} show none")
     for name, why in found.unreadable.items():
         typer.echo(safe(f"{name}: {why}", 2000), err=True)
-    if found.unreadable:
+    if not found.faces:
+        typer.echo("no face was found: expected pictures of people, with faces that are large enough", err=True)
+    if found.unreadable or not found.faces:
         raise typer.Exit(1)
 
 

@@ -44,3 +44,5 @@ def forge(
         fail(error)
     for line in found.text().splitlines():
         typer.echo(safe(line, 2000))
+    if not found.made:
+        raise typer.Exit(1)

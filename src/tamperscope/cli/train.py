@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tamperscope.cli.common import fail
+
+if TYPE_CHECKING:
+    from tamperscope.inference.artifact import Card
 
 
 def train(
@@ -68,8 +72,6 @@ def export(
     ] = None,
 ) -> None:
     """Make an artifact of a run's best network, or of published weights: `scan --model` uses it without torch."""
-    import json
-
     from tamperscope.errors import TamperscopeError
     from tamperscope.report.text import safe
 
@@ -95,11 +97,26 @@ def export(
     card = made.card
     size = (made.folder / "network.onnx").stat().st_size
     typer.echo(safe(f"{made.folder}: {card.title}, {card.parameters:,} parameters, graph of {size:,} bytes", 2000))
-    typer.echo(safe(f"against the network: {json.dumps(card.parity)}", 2000))
-    for kind, numbers in card.measured.items():
-        typer.echo(safe(f"{kind}: {json.dumps(numbers)}", 2000))
+    for line in _said(card):
+        typer.echo(safe(line, 2000))
     if card.calibration is None:
         typer.echo("no calibration: too few pictures of known truth; scans show it and do not weigh it")
+
+
+def _said(card: Card) -> Iterator[str]:
+    """Yield what a card says of the graph beside the network, and each number with its interval."""
+    same, worst = card.parity, max(card.parity["logits"].values())
+    text = f"against the network: logits differ by at most {worst:.1e} on {same['canvases']} canvases"
+    pixels = f"; {same['pixels_that_change_sides']:,} of {same['pixels']:,} pixels change sides"
+    yield text + (pixels if same["pixels"] else "")
+    for kind, told in card.measured.items():
+        numbers, intervals = dict(told), told["intervals"]
+        counts = [f"{numbers.pop(name, 0)} {name.replace('_', ' ')}" for name in ("pictures", "forged", "not_asked")]
+        yield f"{kind}: {', '.join(counts)}"
+        del numbers["intervals"]
+        for name, value in numbers.items():
+            ends = " [{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
+            yield f"  {name}: {value:.4f}{ends}"
 
 
 def _need(*packages: str) -> None:

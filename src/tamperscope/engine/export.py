@@ -112,7 +112,7 @@ def packed(network: Network, recipe: Recipe, stated: Mapping[str, Any], out: str
         name=wish.name or recipe.network.name,
         title=about.title,
         source=about.source,
-        departures=about.departures,
+        departures=about.departures + (() if wish.faces else about.whole),
         licence=wish.licence,
         notes=wish.notes,
         network=_shareable(recipe.network.model_dump(mode="json")),
@@ -281,11 +281,12 @@ def parity(network: Network, artifact: Artifact, pictures: Iterable[tuple[int, S
 def _calibrated(artifact: Artifact, data: Sequence[Data], seed: int) -> dict[str, Any]:
     """Return `threshold` and `calibration` of a card, chosen on pictures whose truth is known."""
     predictor = artifact.predictor()
-    f1s, rows = [], []
+    f1s, rows, unasked = [], [], 0
     histograms: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     for _, sample in _pictures(artifact, data, seed):
         answer = predictor(sample)
         if answer.status != "ok":
+            unasked += 1
             continue
         group, domain = (str(sample.meta.get(key) or "") for key in ("group", "domain"))
         scores = {artifact.card.name: answer.score}
@@ -298,7 +299,10 @@ def _calibrated(artifact: Artifact, data: Sequence[Data], seed: int) -> dict[str
         histograms.append((inside.astype(np.float64), outside.astype(np.float64)))
     pristine = [scores[artifact.card.name] for scores in (r.scores for r in rows if not r.forged)]
     best = float(_THRESHOLDS[int(np.mean(f1s, 0).argmax())]) if f1s else _seldom(pristine)
-    return {"threshold": round(best, 4), "calibration": _curve(artifact.card.name, rows, histograms, best, data)}
+    curve = _curve(artifact.card.name, rows, histograms, best, data)
+    if curve is not None and unasked:
+        curve["population"] += f"; {unasked} more were not asked"
+    return {"threshold": round(best, 4), "calibration": curve}
 
 
 def _seldom(scores: Sequence[float]) -> float:
@@ -352,7 +356,8 @@ def _measured(artifact: Artifact, threshold: float, data: Sequence[Data], wish: 
             asked_of = _noting(groups, _pictures(artifact, manifests, seed))
             tally = evaluate.tally(predictor, asked_of, ordered=bool(predictor.edits))
             known = {k: round(v, 4) for k, v in tally.metrics().items() if not np.isnan(v)}
-            counted = {"pictures": len(tally.scores), "forged": len(tally.rows)}
+            counted = {"pictures": len(tally.scores), "forged": sum(bool(label) for _, label in tally.scores.values())}
+            counted |= {"not_asked": len(tally.unasked)} if tally.unasked else {}
             found[name] = {**counted, **known, "intervals": _intervals(tally, groups)}
     return found
 
@@ -369,7 +374,7 @@ def _intervals(tally: evaluate.Tally, groups: Mapping[int, str]) -> dict[str, li
     names = [groups[place[0]] for place in places]
     found = {f"pixel_{n}": intervals.bootstrap([tally.rows[p][n] for p in places], names) for n in PIXEL if places}
     listed = sorted(tally.scores)
-    rows = np.array([tally.scores[place] for place in listed], float)
+    rows = np.array([tally.scores[place] for place in listed], float).reshape(-1, 2)
     forged = int(rows[:, 1].sum())
     if min(forged, len(rows) - forged) >= LEAST:
         named = [groups[place[0]] for place in listed]

@@ -282,7 +282,9 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
 def check(recipe: Recipe) -> None:
     """Check what the shape of a recipe does not tell; errors are those of `load`."""
     if bool(recipe.steps) == bool(recipe.epochs):
-        raise InputError(f"training recipe: expected steps or epochs, found {recipe.steps} and {recipe.epochs}")
+        found = f"found {recipe.steps} and {recipe.epochs:g}"
+        mend = "set the other one to 0" if recipe.steps else "set one of them"
+        raise InputError(f"training recipe: expected steps or epochs, {found}; {mend}")
     if not recipe.train_on:
         raise InputError("training recipe: expected `train_on`, such as [{manifest: train.jsonl}], found none")
     if recipe.validation.metric not in METRICS:

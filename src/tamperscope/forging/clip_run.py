@@ -52,7 +52,7 @@ def one(store: Store, recipe: Recipe, clips: Clips, seed: int, index: int) -> No
     """Make and write one clip."""
     outcome = pick(recipe, clips, seed, index)
     entries = [] if outcome.made is None else save(store, index, outcome.made, outcome)
-    store.keep(index, entries, outcome.rejected, outcome.unreadable)
+    store.keep(index, entries, outcome)
 
 
 def pick(recipe: Recipe, clips: Clips, seed: int, index: int) -> Outcome[ClipMade, Frames]:

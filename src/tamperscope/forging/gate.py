@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ class Outcome(Generic[M, F]):
         measured: What the gate measured of it.
         level: Grey levels beyond which a pixel of it counts as changed.
         rejected: Number of draws that were turned away, by reason.
+        causes: Number of those that were `impossible`, by what was found amiss.
         unreadable: Photographs that could not be opened, with the cause, by name.
     """
 
@@ -65,6 +67,7 @@ class Outcome(Generic[M, F]):
     measured: F | None = None
     level: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
@@ -104,8 +107,10 @@ def first(
             outcome.unreadable[error.photo] = str(error)
             outcome.rejected["unreadable"] += 1
             continue
-        except (InvalidValueError, InputError):
+        except (InvalidValueError, InputError) as error:
             outcome.rejected["impossible"] += 1
+            # Without the picture's name and its own numbers, so that the same cause is counted as one.
+            outcome.causes[re.sub(r"^'[^']*': |, found .*", "", str(error))] += 1
             continue
         limits = recipe.gate_of(plan.steps[0].operation)
         found, why = judge(made, limits)

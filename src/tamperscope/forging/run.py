@@ -28,12 +28,14 @@ class Report:
         made: Forgeries in the folder, each with its twin.
         missing: Pictures for which no draw was good enough.
         rejected: Draws that were turned away, by reason.
+        causes: Those that were impossible, by what was found amiss.
         unreadable: Photographs that could not be opened, with the cause, by name.
     """
 
     made: int = 0
     missing: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
@@ -44,6 +46,8 @@ class Report:
         if self.rejected:
             total = sum(self.rejected.values())
             lines.append(f"{total} draws rejected: {', '.join(f'{n} {why}' for why, n in self.rejected.most_common())}")
+        for cause, count in self.causes.most_common(1):
+            lines.append(f"impossible most often, {count} times: {cause}")
         lines += [f"skipped, cannot be opened: {cause}" for cause in self.unreadable.values()]
         return "\n".join(lines)
 
@@ -126,6 +130,8 @@ def report(store: Store, count: int) -> Report:
         found.made += bool(kept["entries"])
         found.missing += not kept["entries"]
         found.rejected.update(kept["rejected"])
+        # Folders of earlier versions have none.
+        found.causes.update(kept.get("causes", {}))
         found.unreadable |= kept["unreadable"]
     return found
 

@@ -56,10 +56,16 @@ def write(manifest: Path, path: Path, limit: int = 24, columns: int = 3) -> int:
 
 
 def _pair(source: Manifest, entry: Entry) -> tuple[UInt8Array, UInt8Array]:
-    """Return a forgery and the same under its mask, both small."""
+    """Return a forgery and the same under its mask, both small; under all of it where all was made anew."""
     rgb = imaging.shrink(media.open(source.locate(entry.image)).sample.rgb, SIDE)
-    mask = masks.read(source.locate(entry.mask or "")).astype(np.uint8) * np.uint8(255)
+    mask = (masks.read(source.locate(entry.mask or "")) | _made_anew(entry)).astype(np.uint8) * np.uint8(255)
     return rgb, imaging.overlay(rgb, imaging.shrink(mask, SIDE), _STRENGTH)
+
+
+def _made_anew(entry: Entry) -> bool:
+    """Return whether an edit changed the whole picture; preparation and delivery may encode all anew, too."""
+    editors = entry.extra.get("editors", ())
+    return any(op.get("reencoded") and op.get("op") in editors for op in entry.extra.get("ops", ()))
 
 
 def _caption(draw: ImageDraw, entry: Entry, x: int, y: int) -> None:

@@ -71,21 +71,19 @@ class Store:
         entries: list[Entry] = []
         if made is not None and measured is not None:
             entries = self.save(f"{index:06d}", made, measured, outcome.level)
-        self.keep(index, entries, outcome.rejected, outcome.unreadable)
+        self.keep(index, entries, outcome)
 
-    def keep(
-        self, index: int, entries: Sequence[Entry], rejected: Mapping[str, int], unreadable: Mapping[str, str]
-    ) -> None:
+    def keep(self, index: int, entries: Sequence[Entry], outcome: Outcome[Any, Any]) -> None:
         """Write the record of a picture or clip.
 
         Args:
             index: Of it.
             entries: What the manifest says of it; none where no draw was good enough.
-            rejected: Number of draws that were turned away, by reason.
-            unreadable: Photographs that could not be opened, with the cause, by name.
+            outcome: Why draws were turned away.
         """
         told = [entry.model_dump(exclude_defaults=True) for entry in entries]
-        kept = {"entries": told, "rejected": dict(rejected), "unreadable": dict(unreadable)}
+        why = {name: dict(getattr(outcome, name)) for name in ("rejected", "causes", "unreadable")}
+        kept = {"entries": told, **why}
         write_atomic(self.record(index), json.dumps(kept, ensure_ascii=False).encode())
 
     def save(self, name: str, made: Made, measured: Measured, level: int) -> list[Entry]:

@@ -30,8 +30,8 @@ def sentences(names: Sequence[str], edits: Sequence[Mapping[str, Any]], turns: U
     main = max(seen, key=lambda part: part.area)
     told = f"{_COUNTS[len(seen) - 1]} made: {'; '.join(part.relation for part in seen)}"
     return {
-        "noun": _sentence(f"{main.noun} was {main.verb}"),
-        "attributes": _sentence(f"{main.described} was {main.verb}"),
+        "noun": _sentence(f"{main.noun} {main.was} {main.verb}"),
+        "attributes": _sentence(f"{main.described} {main.was} {main.verb}"),
         "relations": _sentence(main.relation),
         "objects": _sentence(told),
     }
@@ -45,6 +45,7 @@ class _Part:
         self.area = float(mask.mean())
         self.verb = operations.get(name).verb
         self.noun = str(words.get("noun") or "a region")
+        self.was = "were" if _plural(self.noun) else "was"
         size = next(word for limit, word in _SIZES if self.area < limit)
         self.described = _with(self.noun, [*filter(None, [size]), *words.get("attributes", [])])
         place = _placed(shapes.place(mask)) if self.area > 0 else ""
@@ -52,7 +53,12 @@ class _Part:
         if relation:
             # A relation is what happened, said more fully, unless it only adds how.
             happened = f"{self.verb} {relation}" if relation.split()[0] in _PREPOSITIONS else relation
-        self.relation = f"{self.described} {place} was {happened}"
+        self.relation = f"{self.described} {place} {self.was} {happened}"
+
+
+def _plural(noun: str) -> bool:
+    """Return whether a noun is one of many things, such as `eyes` or `the clouds`; `hair` and `the grass` are not."""
+    return not noun.lower().startswith(("a ", "an ")) and noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
 
 
 def _with(noun: str, attributes: Sequence[str]) -> str:

@@ -36,12 +36,14 @@ class About:
         source: Paper and code that the facts are from.
         parameters: Published count of the full size, or None where it is not known.
         departures: What differs from the published system, and why.
+        whole: The same, where it is asked of whole pictures and not of faces.
     """
 
     title: str
     source: str
     parameters: float | None = None
     departures: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
 
 class Network(nn.Module):

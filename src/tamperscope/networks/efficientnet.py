@@ -22,9 +22,9 @@ ABOUT = About(
         "Strides are padded alike on both sides, not as TensorFlow does.",
         "What is not the picture's is neither seen nor averaged.",
         "Colours are brought to ImageNet's mean and deviation; SBI's code only divides by 255.",
-        "Whole pictures or windows of them are judged, not crops of faces brought to 380 pixels.",
         "`tiny` has half of the width and of the depth.",
     ),
+    whole=("Whole pictures or windows of them are judged, not crops of faces brought to 380 pixels.",),
 )
 
 

@@ -31,10 +31,10 @@ ABOUT = About(
         "no training here does. That each part weighs alike, whatever its area, is ours; the published form of the "
         "product is not known to us.",
         "The weight of the label's cross-entropy is not known to us: here 1.",
-        "Whole pictures are looked at, not aligned crops of faces.",
         "Single-sample clustering is beside it, in `metrics.transductive`.",
         "`tiny` has 16 channels and three halvings for 64 and four, and sees SRM residuals beside the colours.",
     ),
+    whole=("Whole pictures are looked at, not aligned crops of faces.",),
 )
 REACH = 2
 """Pixels that the filters of a stem reach."""

@@ -24,9 +24,9 @@ ABOUT = About(
         "Weights are drawn, by their fan-out (He et al., 2015), where both benchmarks begin from ImageNet's; how it "
         "learns without is not published.",
         "What is not the picture's is neither seen nor averaged.",
-        "Whole pictures or windows of them are judged, not crops of faces brought to 299 or 256 pixels.",
         "`tiny` has a fourth of the channels and two middle blocks for eight.",
     ),
+    whole=("Whole pictures or windows of them are judged, not crops of faces brought to 299 or 256 pixels.",),
 )
 CHANNELS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
 """Of the two plain convolutions, the three entry blocks, the exit block, and the two last separable convolutions."""

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tamperscope.errors import InputError
+from tamperscope.settings import wrong
 
 PREFIX = "TAMPERSCOPE_SERVE_"
 MIB = 2**20
@@ -97,7 +98,7 @@ def load(file: Path | None = None, given: Mapping[str, Any] | None = None) -> Se
     try:
         settings = Settings.model_validate(fields)
     except ValidationError as error:
-        raise InputError(f"settings of the service: {error}") from error
+        raise InputError(f"settings of the service: {wrong(error)}") from error
     if not settings.keys and not settings.loopback:
         raise InputError(
             f"host {settings.host} can be reached from elsewhere: expected `keys`, found none; make one with "

@@ -14,6 +14,7 @@ def _published(metric: str) -> tuple[Rule, ...]:
 
 
 _BAND = (15, 11)
+# The first number of each is its headline: of whole pictures one that needs no threshold, for not everyone chose one.
 _SUITES = (
     Suite(
         "imdl",
@@ -63,13 +64,13 @@ _SUITES = (
     Suite(
         "aigc",
         "Generated pictures: each generator against the pristine ones, and the mean over generators.",
-        image=("accuracy", "ap", "auc", "balanced_accuracy", "f1", "tpr", "tnr", "eer", "ece", "brier", "cllr"),
+        image=("auc", "ap", "accuracy", "balanced_accuracy", "f1", "tpr", "tnr", "eer", "ece", "brier", "cllr"),
         by="generator",
     ),
     Suite(
         "deepfake",
         "Faces: frames (DeepfakeBench's metrics) and whole videos, told apart by their full id.",
-        image=("accuracy", "auc", "eer", "eer_nearest", "ap", "tpr", "tnr"),
+        image=("auc", "accuracy", "eer", "eer_nearest", "ap", "tpr", "tnr"),
         video=True,
         by="method",
     ),

@@ -13,7 +13,7 @@ import numpy as np
 from tamperscope.errors import InputError
 from tamperscope.types import FloatArray, UInt8Array
 
-TILE, MARGIN = 192, 20
+TILE, MARGIN = 128, 20
 """Side of a tile of the reduced picture, and pixels around that are enlarged with it and thrown away."""
 _STRIDE = 4  # networks that pool (waifu2x' CUNet) take sides of whole fours
 _PROBES = (48, 64)
