@@ -1,14 +1,18 @@
 """Make what the shipped detector of generated pictures learns and is measured on, and measure it.
 
-    TAMPERSCOPE_TAEF2=WEIGHTS python scripts/generated.py forge --manifest DATA/manifest.jsonl --work out/generated
+    TAMPERSCOPE_TAEF2=WEIGHTS python scripts/generated.py forge --manifest DATA/manifest.jsonl --work out/generated \\
+        --upscalers NETWORKS --unseen OTHER_NETWORKS
     python scripts/generated.py measure --network src/tamperscope/weights/generated --work out/generated \\
         --threshold 0.9133 --out results/generated_shipped
 
 `forge` parts the authentic pictures of the `train` split by group, as scripts/localizer.py does, and sends each through
-decoders: the small auto-encoder that is shipped, TAEF2 (whose weights the environment variable names) and up-samplers.
-Twins take the same way without them. Portraits that Stable Diffusion 3 made, on which nothing is trained, are brought
-to one size and one compression with photographs of people of held-out groups. It goes on where it was stopped.
-`measure` asks the network, and a baseline that sees bytes a pixel alone, and counts false alarms by kind of photograph.
+decoders: the small auto-encoder that is shipped, TAEF2 (whose weights the environment variable names), up-samplers, and
+learned upscalers (two folders of networks for ncnn: some to learn from, others to be measured on alone). Twins take the
+same way without them. What is learned from is small and lossless, and the training compresses it; with it come
+photographs that plain filters shrank and enlarged, smoothed or sharpened, which are authentic. Portraits that Stable
+Diffusion 3 made, on which nothing is trained, are brought to one size and one compression with photographs of people of
+held-out groups. It goes on where it was stopped. `measure` asks the network, and a baseline that sees bytes a pixel
+alone, and counts false alarms by kind of photograph.
 """
 
 from __future__ import annotations
@@ -33,15 +37,26 @@ from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge as make
 from tamperscope.media.recompress import encode_jpeg
 from tamperscope.metrics import intervals, ranking
-from tamperscope.ops import attack
+from tamperscope.ops import attack, tones
 from tamperscope.types import Prediction, Sample, UInt8Array
 
-DECODERS = {"tiny": "{reencoded: 1}", "taef2": "{reencoded: 1}", "upsampled": "{upsampled: 1}"}
-COUNTS = {
-    "train": {"tiny": 500, "taef2": 360, "upsampled": 500},
-    "choose": {"tiny": 40, "taef2": 40, "upsampled": 40},
-    "measure": {"tiny": 50, "taef2": 50, "upsampled": 50},
+DECODERS = {
+    "tiny": "{reencoded: 1}",
+    "taef2": "{reencoded: 1}",
+    "upsampled": "{upsampled: 1}",
+    "upscaled": "{upscaled: 1}",
 }
+UNSEEN = "upscaled_unseen"
+COUNTS = {
+    "train": {"tiny": 350, "taef2": 700, "upsampled": 350, "upscaled": 500},
+    "check": {"tiny": 30, "taef2": 50, "upsampled": 30, "upscaled": 40},
+    "choose": {"tiny": 40, "taef2": 40, "upsampled": 40, "upscaled": 40},
+    "measure": {"tiny": 50, "taef2": 50, "upsampled": 50, "upscaled": 50, UNSEEN: 60},
+}
+"""Forgeries by part and decoder; those of `check` choose the step, and those of `choose` threshold and calibration."""
+PLAIN = ("hosts.max_side=256", 'deliveries={"": 1}')
+RESIZED = {"train": 700, "check": 60}
+FILTERS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 SIDE = 512
 EQUAL: dict[str, Callable[[UInt8Array], UInt8Array]] = {
     "sd3 cut": lambda rgb: _middle(rgb),
@@ -55,22 +70,72 @@ ATTACKS = {
 }
 
 
-def changes(decoder: str) -> tuple[str, ...]:
-    """Return what differs from the recipe `generated` for one decoder."""
-    model = () if decoder == "upsampled" else (f"ranges.reencoded.model={decoder}",)
-    return (f"operations={DECODERS[decoder]}", *model)
+def changes(decoder: str, part: str, networks: dict[str, Path]) -> tuple[str, ...]:
+    """Return what differs from the recipe `generated` for one decoder; `networks` are folders of upscalers."""
+    plain = PLAIN if part in RESIZED else ()
+    if decoder in networks:
+        span = f"ranges.upscaled={{share: 0.03..0.25, whole: true, networks: {networks[decoder]}}}"
+        return (f"operations={DECODERS['upscaled']}", span, *plain)
+    if decoder == "upsampled":
+        return (f"operations={DECODERS[decoder]}", *plain)
+    noise = ("ranges.reencoded.latent_noise=0.0..0.05",) if plain else ()
+    return (f"operations={DECODERS[decoder]}", f"ranges.reencoded.model={decoder}", *noise, *plain)
 
 
 def forge(args: argparse.Namespace) -> None:
-    """Write the photographs' parts, their forgeries, and the portraits."""
+    """Write the photographs' parts, their forgeries, what only looks like them, and the portraits."""
+    networks = {"upscaled": args.upscalers, UNSEEN: args.unseen}
     print(split(Manifest(args.manifest).where(split="train"), args.work / "photos", SHARES, SEED))
     for part, counts in COUNTS.items():
+        photos = args.work / f"photos/{'choose' if part == 'check' else part}.jsonl"
         for decoder, number in counts.items():
-            photos, out = args.work / f"photos/{part}.jsonl", args.work / part / decoder
-            found = make(str(photos), forging.load("generated", changes(decoder)), number, SEED, out, args.workers)
-            print(part, decoder, found, flush=True)
+            stated = forging.load("generated", changes(decoder, part, networks))
+            print(part, decoder, make(str(photos), stated, number, SEED, args.work / part / decoder, args.workers))
+    for part, number in RESIZED.items():
+        resized(args.work / part, number)
     for label in EQUAL:
         portraits(args.manifest, args.work, label)
+
+
+def resized(part: Path, count: int) -> None:
+    """Write authentic pictures that plain filters changed, from the twins of a part's forgeries."""
+    rng, out = np.random.default_rng(SEED), part / "resized"
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    known = [Manifest(part / name / "manifest.jsonl") for name in ("tiny", "taef2", "upsampled")]
+    twins = [(listed, entry) for listed in known for entry in listed if entry.label == 0]
+    entries = []
+    for number, place in enumerate(rng.permutation(len(twins))[:count]):
+        listed, entry = twins[int(place)]
+        rgb = filtered(listed.open(entry).rgb, rng)
+        name = f"images/{number:05}.png"
+        write_atomic(out / name, bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]))
+        entries.append(Entry(image=name, label=0, split=entry.split, group=entry.source_group))
+    write(out / "manifest.jsonl", entries)
+
+
+def filtered(rgb: UInt8Array, rng: np.random.Generator) -> UInt8Array:
+    """Return a picture that was shrunk and enlarged, enlarged, smoothed or sharpened, as no decoder does it."""
+    height, width = rgb.shape[:2]
+    kind = str(rng.choice(["shrunk", "enlarged", "median", "blur"], p=[4 / 7, 1 / 7, 1 / 7, 1 / 7]))
+    enlarging = int(rng.choice(FILTERS))
+    if kind == "shrunk":
+        factor = rng.choice([0.5, 0.25, rng.uniform(0.35, 0.8)], p=[0.4, 0.1, 0.5])
+        size = (max(8, round(width * factor)), max(8, round(height * factor)))
+        small = cv2.resize(rgb, size, interpolation=int(rng.choice([cv2.INTER_AREA, *FILTERS[:2]], p=[0.6, 0.2, 0.2])))
+        rgb = np.asarray(cv2.resize(small, (width, height), interpolation=enlarging), np.uint8)
+    elif kind == "enlarged":
+        factor = rng.choice([2, rng.uniform(1.1, 2)])
+        rows, columns = int(height / factor), int(width / factor)
+        top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+        part = rgb[top : top + rows, left : left + columns]
+        rgb = np.asarray(cv2.resize(part, (width, height), interpolation=enlarging), np.uint8)
+    elif kind == "median":
+        rgb = np.asarray(cv2.medianBlur(rgb, 3), np.uint8)
+    else:
+        rgb = tones.gaussian_blur(Sample(rgb), float(rng.uniform(0.4, 1.2))).rgb
+    if rng.random() < 0.3:
+        rgb = tones.sharpen(Sample(rgb), float(rng.uniform(0.3, 1.2)), float(rng.uniform(0.6, 1.5))).rgb
+    return rgb
 
 
 def portraits(manifest: Path, work: Path, label: str) -> None:
@@ -120,7 +185,7 @@ def answers(ask: Callable[[Sample], Prediction], work: Path) -> Rows:
 
 
 def _sets(work: Path) -> Iterator[tuple[str, Manifest]]:
-    for label in (*DECODERS, *EQUAL):
+    for label in (*DECODERS, UNSEEN, *EQUAL):
         yield label, Manifest(work / "measure" / label.replace(" ", "_") / "manifest.jsonl")
 
 
@@ -193,8 +258,9 @@ def _share(count: int, total: int) -> str:
 
 SHIPPED = """# The shipped detector of generated pictures
 
-At its threshold of {threshold}. `tiny`, `taef2`, `upsampled`: photographs of held-out groups that passed the small
-auto-encoder, TAEF2 or an up-sampler, and their twins, delivered alike. `sd3`: portraits of Stable Diffusion 3, which
+At its threshold of {threshold}. `tiny`, `taef2`, `upsampled`, `upscaled`: photographs of held-out groups that passed
+the small auto-encoder, TAEF2, an up-sampler or a learned upscaler, and their twins, delivered alike. `upscaled_unseen`:
+the same with upscalers of which nothing was learned. `sd3`: portraits of Stable Diffusion 3, which
 nothing was trained on, against photographs of people of held-out groups, both cut to 512 x 512 pixels or shrunk to 384,
 then JPEG 90. The last column is a baseline that sees a file's bytes a pixel alone, in the direction that suits it.
 Photographs are whole files of held-out groups as their sources gave them; brackets are 95 % intervals. Made by
@@ -214,6 +280,8 @@ def main() -> None:
         verb.add_argument("--work", type=Path, required=True)
         verb.set_defaults(run=work)
     verbs.choices["forge"].add_argument("--manifest", type=Path, required=True)
+    verbs.choices["forge"].add_argument("--upscalers", type=Path, required=True)
+    verbs.choices["forge"].add_argument("--unseen", type=Path, required=True)
     verbs.choices["forge"].add_argument("--workers", type=int, default=2)
     verbs.choices["measure"].add_argument("--out", type=Path, required=True)
     verbs.choices["measure"].add_argument("--network", type=Path, required=True)

@@ -84,7 +84,7 @@ def test_convert_says_what_a_folder_leaves_unpaired(tmp_path: Path) -> None:
         (["convert", "a", "b", "--from", "coco", "--to", "benco"], "either --from FORMAT or --to FORMAT"),
         (["convert", "none", "b", "--from", "coco"], "found nothing"),
         (["convert", "none", "b", "--to", "coc"], "did you mean 'coco'"),
-        (["convert", "none", "b", "--to", "coco"], "No such file"),
+        (["convert", "none", "b", "--to", "coco"], "expected a manifest, found no file"),
         (["doctor", "none.jsonl"], "expected a manifest"),
     ],
 )

@@ -26,3 +26,9 @@ def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
     next(reader)
     with pytest.raises(InputError, match=r"m\.jsonl, line 2"):
         next(reader)
+
+
+@pytest.mark.parametrize("name", ["", "none.jsonl"])
+def test_no_file_is_told_as_such(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="expected a manifest, found no file"):
+        list(manifest.read(tmp_path / name))

@@ -113,7 +113,7 @@ def test_without_a_face_nothing_is_made_and_that_is_said(
     assert found.exit_code == 1, found.output
     assert "0 forgeries" in found.output
     said = next(line for line in found.output.splitlines() if line.startswith("impossible most often"))
-    assert "expected a picture with a whole face, found none" in said
+    assert said.endswith("expected a picture with a whole face")
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_a_file_that_shrinks_while_read_is_an_error_not_a_hang(
 def test_refusals_name_what_was_found() -> None:
     with pytest.raises(UnsupportedFormatError, match="ZIP"):
         media.open(b"PK\3\4" + bytes(100), name="photo.jpg")
-    with pytest.raises(UnsupportedFormatError, match="open_pages"):
+    with pytest.raises(DecodeError, match="the PDF is damaged"):
         media.open(b"%PDF-1.7\n")
     with pytest.raises(InvalidValueError, match="a path, bytes"):
         media.open(42)  # type: ignore[arg-type]

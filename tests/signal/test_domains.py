@@ -137,7 +137,7 @@ def test_it_is_measured_once_for_all_that_share_the_pixels(monkeypatch: pytest.M
         return Domains(0.1, 0.1, 0.1)
 
     monkeypatch.setattr(domains, "measured", counted)
-    sample = Sample(np.zeros((90, 90, 3), np.uint8))
+    sample = Sample(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8))
     assert Indifferent().predict(sample).status == "ok"
     assert asked == []
     assert domains.known(sample) is None

@@ -1,14 +1,17 @@
 """Generated: what a generator's decoder leaves in all of a picture, judged by a small network inside of the package.
 
 How. `networks.npr`: how the pixels of each 2 x 2 cell relate to its first one, and half a ResNet. It was trained on
-photographs that passed a decoder (auto-encoders and up-samplers) and on the same ones that did not, both delivered
-alike, so that neither content nor format tells them apart; its card in `weights/generated` has the pictures, the
-licence, what it was measured on, and where it fails. It is asked without torch.
+photographs that passed a decoder (auto-encoders, up-samplers, learned upscalers) and on the same ones that did not,
+some of which plain filters had changed, so that neither content nor format nor resampling tells them apart; its card
+in `weights/generated` has the pictures, the licence, what it was measured on, and where it fails. It is asked without
+torch.
 
-Limits. It knows the up-samplers and small auto-encoders that it was shown, and finds those after compression, too; on
-a good decoder (TAEF2) and on portraits of Stable Diffusion 3 it is at chance (`results/generated_shipped`). So it is
-shown and never weighed, and its silence says nothing. A photograph that passed a learned upscaler can be called
-generated. Below a JPEG quality of 75 it abstains.
+Limits. It finds most of what a small auto-encoder leaves, half of what up-samplers and learned upscalers do, and is
+clear of chance on upscalers that it never saw and on a good decoder (TAEF2); strong compression hides most. Of
+pictures that a generator invented it knows nothing: on portraits of Stable Diffusion 3 it is right or wrong as they
+were delivered (`results/generated_shipped`). So it is shown and never weighed, and its silence says nothing. A
+photograph that a learned upscaler enlarged is called generated, and one that was made smaller and never compressed can
+be. Below a JPEG quality of 75 it abstains.
 """
 
 from __future__ import annotations
@@ -36,9 +39,9 @@ class Generated(Network):
     min_side = 128
     localizes = False
     guide = Guide(
-        looks_at="How neighbouring pixels relate, which the decoders of generators leave otherwise than cameras do.",
+        looks_at="How neighbouring pixels relate, which decoders and upscalers leave otherwise than cameras do.",
         how_to_read="It has no map: the score tells how much the whole picture looks like a decoder's work.",
-        when_it_lies="Upscaled and heavily denoised photographs can look generated; resizing and compression hide it.",
+        when_it_lies="Enlarged, denoised and freshly shrunk photographs can look generated; compression hides it.",
     )
 
     def __init__(self) -> None:
@@ -53,8 +56,8 @@ class Generated(Network):
         answer, least = super().analyze(sample), self.artifact.card.threshold
         told = f"its score is {answer.score:.3f}, and one in twenty photographs reaches {least:.3f}"
         if answer.score >= least:
-            text = f"Neighbouring pixels relate as after a simple decoder or up-sampler: {told}."
+            text = f"Neighbouring pixels relate as after a decoder or an upscaler: {told}."
         else:
-            text = f"Neighbouring pixels are not as after a simple decoder: {told}. New generators leave less."
+            text = f"Neighbouring pixels are not as after a decoder that it knows: {told}. New generators leave less."
         answer.reasons = [Finding("generated.score", text, "info", {"score": answer.score}, self.name)]
         return answer
