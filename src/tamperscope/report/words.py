@@ -27,7 +27,8 @@ LEVELS: Mapping[Level, LevelWords] = {
         "○",
         "cyan",
         "The checks that apply to this file found nothing that stands out. That is not proof that nothing was "
-        "done: many edits leave no trace that these checks can read, above all after resizing or re-saving.",
+        "done: many edits leave no trace that these checks can read, above all after resizing or re-saving. Nor does "
+        "it say whether a generator made the whole picture.",
     ),
     "inconclusive": LevelWords(
         "Inconclusive",
