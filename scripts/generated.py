@@ -9,17 +9,18 @@
 decoders: the small auto-encoder that is shipped, TAEF2 (whose weights the environment variable names), up-samplers, and
 learned upscalers (two folders of networks for ncnn: some to learn from, others to be measured on alone). Twins take the
 same way without them. What is learned from is small and lossless, and the training compresses it; with it come
-photographs that plain filters shrank and enlarged, smoothed or sharpened, which are authentic. Portraits that Stable
-Diffusion 3 made, on which nothing is trained, are brought to one size and one compression with photographs of people of
-held-out groups. It goes on where it was stopped. `measure` asks the network, and a baseline that sees bytes a pixel
-alone, and counts false alarms by kind of photograph.
+photographs that plain filters shrank and enlarged, smoothed or sharpened, which are authentic. What chooses threshold
+and calibration is also there at half size (`choose/halved`). Portraits that Stable Diffusion 3 made, on which nothing
+is trained, are brought to one size and one compression with photographs of people of held-out groups. It goes on where
+it was stopped. `measure` asks the network, and a baseline that sees bytes a pixel alone, and counts false alarms by
+kind of photograph.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from localizer import SEED, SHARES
 from tamperscope import media
 from tamperscope.data.manifest import Entry, Manifest, moved, write
 from tamperscope.data.splitting import split
+from tamperscope.detectors.generated import Generated
 from tamperscope.engine import predict
 from tamperscope.files import write_atomic
 from tamperscope.forging import recipe as forging
@@ -38,6 +40,7 @@ from tamperscope.forging.run import forge as make
 from tamperscope.media.recompress import encode_jpeg
 from tamperscope.metrics import intervals, ranking
 from tamperscope.ops import attack, tones
+from tamperscope.ops.forge.delivery import png_file
 from tamperscope.types import Prediction, Sample, UInt8Array
 
 DECODERS = {
@@ -90,26 +93,40 @@ def forge(args: argparse.Namespace) -> None:
         photos = args.work / f"photos/{'choose' if part == 'check' else part}.jsonl"
         for decoder, number in counts.items():
             stated = forging.load("generated", changes(decoder, part, networks))
-            print(part, decoder, make(str(photos), stated, number, SEED, args.work / part / decoder, args.workers))
+            made = make(str(photos), stated, number, SEED, args.work / part / decoder, args.workers)
+            print(part, decoder, made, flush=True)
     for part, number in RESIZED.items():
         resized(args.work / part, number)
+    halved(args.work / "choose")
     for label in EQUAL:
         portraits(args.manifest, args.work, label)
 
 
 def resized(part: Path, count: int) -> None:
     """Write authentic pictures that plain filters changed, from the twins of a part's forgeries."""
-    rng, out = np.random.default_rng(SEED), part / "resized"
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(SEED)
     known = [Manifest(part / name / "manifest.jsonl") for name in ("tiny", "taef2", "upsampled")]
     twins = [(listed, entry) for listed in known for entry in listed if entry.label == 0]
+    chosen = [twins[int(place)] for place in rng.permutation(len(twins))[:count]]
+    save(part / "resized", ((filtered(listed.open(entry).rgb, rng), entry) for listed, entry in chosen))
+
+
+def halved(part: Path) -> None:
+    """Write the forgeries and twins of a part at half size, where they are large enough to be judged then."""
+    shrink, rng = attack.parse(ATTACKS["at half size"]), np.random.default_rng(SEED)
+    known = [Manifest(part / name / "manifest.jsonl") for name in DECODERS]
+    small = ((shrink(listed.open(entry), rng).rgb, entry) for listed in known for entry in listed)
+    save(part / "halved", ((rgb, entry) for rgb, entry in small if min(rgb.shape[:2]) >= Generated.min_side))
+
+
+def save(out: Path, pictures: Iterable[tuple[UInt8Array, Entry]]) -> None:
+    """Write pictures as PNG with a manifest; label, split and group are those of the entries that they were made of."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
     entries = []
-    for number, place in enumerate(rng.permutation(len(twins))[:count]):
-        listed, entry = twins[int(place)]
-        rgb = filtered(listed.open(entry).rgb, rng)
+    for number, (rgb, entry) in enumerate(pictures):
         name = f"images/{number:05}.png"
-        write_atomic(out / name, bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]))
-        entries.append(Entry(image=name, label=0, split=entry.split, group=entry.source_group))
+        write_atomic(out / name, png_file(rgb))
+        entries.append(Entry(image=name, label=entry.label, split=entry.split, group=entry.source_group))
     write(out / "manifest.jsonl", entries)
 
 
@@ -130,7 +147,7 @@ def filtered(rgb: UInt8Array, rng: np.random.Generator) -> UInt8Array:
         part = rgb[top : top + rows, left : left + columns]
         rgb = np.asarray(cv2.resize(part, (width, height), interpolation=enlarging), np.uint8)
     elif kind == "median":
-        rgb = np.asarray(cv2.medianBlur(rgb, 3), np.uint8)
+        rgb = tones.median(Sample(rgb), 3).rgb
     else:
         rgb = tones.gaussian_blur(Sample(rgb), float(rng.uniform(0.4, 1.2))).rgb
     if rng.random() < 0.3:

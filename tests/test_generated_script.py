@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 
 import generated
 
+from tamperscope.data.manifest import Entry, Manifest
 from tamperscope.forging import recipe as forging
 
 NETWORKS = {"upscaled": Path("some"), generated.UNSEEN: Path("others")}
@@ -42,3 +43,17 @@ def test_filters_keep_the_size_and_change_the_picture(photo: Callable[[str], np.
     assert all(one.shape == rgb.shape and one.dtype == np.uint8 and (one != rgb).any() for one in made)
     assert len({one.tobytes() for one in made}) > 12
     assert np.array_equal(made[3], generated.filtered(rgb, np.random.default_rng(3)))
+
+
+def test_pictures_at_half_size_keep_label_and_group(tmp_path: Path, photo: Callable[[str], np.ndarray]) -> None:
+    rgb = photo("coffee")
+    for decoder in generated.DECODERS:
+        made = [(rgb[:300, :280], 1), (rgb[:300, :280], 0), (rgb[:200, :280], 0)]
+        listed = [(p, Entry(image="a.png", label=label, split="val", group="a cup")) for p, label in made]
+        generated.save(tmp_path / decoder, listed)
+    generated.halved(tmp_path)
+    found = Manifest(tmp_path / "halved" / "manifest.jsonl")
+    entries = list(found)
+    assert [entry.label for entry in entries] == [1, 0] * 4, "what is too small to be judged is left out"
+    assert {(entry.split, entry.group) for entry in entries} == {("val", "a cup")}
+    assert found.open(entries[1]).rgb.shape == (150, 140, 3)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from tamperscope.data import masks
 from tamperscope.data.manifest import Entry, Manifest, write
 from tamperscope.errors import TamperscopeError
 from tamperscope.files import write_atomic
 from tamperscope.inference.faces import crops
+from tamperscope.ops.forge.delivery import png_file
 from tamperscope.types import Sample
 
 _KEPT = ("split", "domain", "clip", "video", "frame", "generator", "delivery", "editors", "sequence", "compression")
@@ -72,7 +71,7 @@ def crop(manifest: Manifest, entries: Iterable[Entry], out: str | Path, side: in
 def _saved(folder: Path, name: str, cut: Sample, masked: bool) -> dict[str, Any]:
     """Write a crop; return what its entry says of its files and label."""
     image = f"images/{name}.png"
-    write_atomic(folder / image, bytes(cv2.imencode(".png", cv2.cvtColor(cut.rgb, cv2.COLOR_RGB2BGR))[1]))
+    write_atomic(folder / image, png_file(cut.rgb))
     if not masked or cut.mask is None:
         return {"image": image, "label": cut.label}
     if not cut.mask.any():

@@ -139,7 +139,7 @@ class Drawn:
         elif not self.container and sent.jpeg is not None:
             data = _last_file(before, **self.steps[-1])
         else:
-            kind, data, after = "png", _png_file(sent.rgb), sent.with_pixels(sent.rgb)
+            kind, data, after = "png", png_file(sent.rgb), sent.with_pixels(sent.rgb)
         anew = kind != "png" or bool(self.steps)
         return data, record(sent, after, "delivery", container=self.container, format=kind, reencoded=anew)
 
@@ -170,7 +170,12 @@ def _last_file(sample: Sample, op: str, **values: Any) -> bytes:
     raise InvalidValueError(f"delivery: the file of '{op}' is not kept; end the text with '> png' or '|jpeg'")
 
 
-def _png_file(rgb: UInt8Array) -> bytes:
+def png_file(rgb: UInt8Array) -> bytes:
+    """Return a PNG file of (H, W, 3) uint8 pixels.
+
+    Raises:
+        InvalidValueError: They cannot be encoded.
+    """
     done, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     if not done:
         raise InvalidValueError(f"PNG encoding failed for a picture of {rgb.shape}")

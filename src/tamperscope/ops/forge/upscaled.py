@@ -104,11 +104,12 @@ class Upscaled:
         """
         if entry.get("op") != cls.name:
             raise InvalidValueError(f"expected a record of {cls.name}, found one of {entry.get('op')!r}")
-        for file in found(networks):
-            if Path(file).stem == entry["network"] and opened(file).digest == entry["weights"]:
-                return _made(sample, mask, opened(file), Return(bool(entry["reencoded"]), blending.Look()))
+        files = found(networks)
+        for net in (opened(file) for file in files if Path(file).stem == entry["network"]):
+            if net.digest == entry["weights"]:
+                return _made(sample, mask, net, Return(bool(entry["reencoded"]), blending.Look()))
         told = f"{entry['network']} with sha256 {entry['weights']}"
-        raise InvalidValueError(f"{cls.name}: expected the network {told}, found {', '.join(found(networks))}")
+        raise InvalidValueError(f"{cls.name}: expected the network {told}, found {', '.join(files)}")
 
 
 def found(networks: str | Path | Sequence[str | Path]) -> list[str]:
