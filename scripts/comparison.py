@@ -32,6 +32,7 @@ import torch
 from contests import CONTESTS, SEED, Contest
 
 from tamperscope.bench import baselines
+from tamperscope.data import face_crops
 from tamperscope.data import manifest as manifests
 from tamperscope.data.manifest import Entry, Manifest
 from tamperscope.engine import predict, recipe
@@ -69,6 +70,9 @@ def forge(args: argparse.Namespace) -> None:
         listed = work / f"photos_{wanted}.jsonl"
         chosen = (e for e in entries if contests.part(e.source_group, contest.out_of) == wanted)
         print(name, manifests.write(listed, chosen), "photos")
+        if contest.faces:
+            photos, listed = Manifest(listed), work / f"faces_{wanted}" / "manifest.jsonl"
+            print(face_crops.crop(photos, photos, listed.parent, contest.faces))
         print(make(str(listed), forging.load(stated, change), count, SEED, work / name, args.workers), flush=True)
 
 

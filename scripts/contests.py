@@ -29,6 +29,7 @@ class Contest:
         steps: Of 8 windows.
         data: Further fields of a recipe's `data`.
         out_of: One group of so many is held out.
+        faces: Side of the aligned faces that are cut out of the photographs first, pixels; 0 takes whole photographs.
         asked: Pictures of each held-out set that are asked about; forgeries and twins take turns.
         pixels: Whether masks say where a picture is forged, so that maps can be measured.
         metric: Of `engine.recipe.METRICS`; it is printed in the run's log and chooses nothing.
@@ -45,6 +46,7 @@ class Contest:
     steps: int = 800
     data: dict[str, Any] = field(default_factory=dict)
     out_of: int = 5
+    faces: int = 0
     asked: int = 120
     pixels: bool = True
     metric: str = "pixel_f1"
@@ -62,8 +64,16 @@ PLANTED = (
     "hosts={min_side: 96, max_side: 256, recompressed: 0.0}",
 )
 _SMALL = ("hosts.max_side=256", 'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}')
-_FACES = ("hosts.max_side=128", "hosts.min_side=64")
-_PAGES = ("hosts.max_side=1024",)
+# Forged after they are cut out, or cutting would smooth the traces away; blends taught nothing in as many steps.
+_FACES = (
+    *('deliveries={"": 1}', "hosts={min_side: 64, recompressed: 0.0}"),
+    "ranges.face_part={changes: [upsampled, sharpen, median], strength: [0.9, 1.0], least: 2.0}",
+)
+# Compressed before, as a scan is: what is put on it was not.
+_PAGES = (
+    'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}',
+    "hosts={max_side: 1024, recompressed: 1.0, qualities: [60, 80]}",
+)
 
 CONTESTS = {
     "manipulated": Contest(
@@ -101,27 +111,34 @@ CONTESTS = {
     ),
     "faces": Contest(
         title="Faces",
-        told="one to five parts of a face changed one after another, in pictures of at most 128 pixels",
+        told=(
+            "aligned faces of 128 pixels, of which one to five parts were remade by an up-sampler, sharpened or "
+            "smoothed by a median, one after another; lossless as their twins are"
+        ),
         folders=("people", "portraits"),
-        train=("face_sequence", _FACES, 400),
+        train=("face_sequence", _FACES, 1500),
         held={"held": ("face_sequence", _FACES, 60)},
         systems=("fakelocator", "xception", "meso", "efficientnet", "seqfakeformer", "tsom", "tsom_pp"),
         titles={"held": "faces never trained on"},
+        faces=128,
         side=128,
-        steps=400,
+        steps=800,
         data={"focus": 0.0, "change": True, "augment": {"flip:axis=horizontal": 0.5}},
         metric="image_auc",
     ),
     "documents": Contest(
         title="Documents",
-        told="words of scanned pages of at most 1024 pixels copied over others, retyped or covered, one to three each",
+        told=(
+            "words of scanned pages of at most 1024 pixels, which were compressed with quality 60 to 80, copied over "
+            "others, retyped or covered, one to three each; lossless or JPEG 90 to 98 as their twins are"
+        ),
         folders=("documents",),
         train=("document", _PAGES, 300),
         held={"held": ("document", _PAGES, 60)},
         systems=("dtd", "ffdn", "caftb", "tifdm", "unet"),
         titles={"held": "pages never trained on"},
         side=128,
-        steps=400,
+        steps=800,
         data={"focus": 0.5},
         out_of=2,  # they are few
         asked=40,  # and large

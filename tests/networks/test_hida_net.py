@@ -340,29 +340,29 @@ def test_the_decision_lies_in_the_tiles_of_the_spot(finder: HidaNet, judged: Bat
 
 def photographs(count: int, seed: int, quality: int = 0) -> tuple[Batch, torch.Tensor]:
     """Soft colours with more or less noise, saved as JPEGs of qualities from 50 to 99, or of one; and the qualities."""
-    rng = np.random.default_rng(seed)
+    rng, side = np.random.default_rng(seed), 2 * TILE
     qualities, made = rng.integers(50, 100, count), []
     if quality:
         qualities[:] = quality
     for number in qualities.tolist():
         coarse = torch.from_numpy(rng.random((1, 3, *[int(rng.integers(3, 17))] * 2)))
-        soft = torch.nn.functional.interpolate(coarse, (TILE, TILE), mode="bicubic", align_corners=False)[0]
+        soft = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic", align_corners=False)[0]
         pixels = 200 * soft.permute(1, 2, 0).numpy() + 25
         pixels = pixels + rng.uniform(1, 6) * rng.normal(size=pixels.shape)
         buffer = io.BytesIO()
         Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=number)
         made.append(np.asarray(Image.open(buffer)))
     image = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255
-    rest = {"label": torch.zeros(count).long(), "mask": torch.zeros(count, 1, TILE, TILE)}
+    rest = {"label": torch.zeros(count).long(), "mask": torch.zeros(count, 1, side, side)}
     return {"image": image, "qtables": tables(*qualities.tolist()), **rest}, torch.from_numpy(qualities).float()
 
 
 @pytest.mark.slow
 def test_the_quality_of_the_last_jpeg_is_told() -> None:
-    """The facts at hand ask for an R2 of .9; here it stays at about .84, and twice the pictures bring no more."""
-    net = trained(photographs(3200, 0)[0], 3, 1e-3, "quality")
+    """By four tiles together; from one of 64 pixels no more than an R2 of .84 was learned."""
+    net = trained(photographs(2400, 0)[0], 4, 2e-3, "quality")
     given, wanted = photographs(200, 1)
     found = 100 * asked(net, given["image"])["quality"].sigmoid()
-    assert 1 - float((found - wanted).square().mean() / wanted.var(correction=0)) >= 0.8
+    assert 1 - float((found - wanted).square().mean() / wanted.var(correction=0)) >= 0.9
     coarse, fine = (asked(net, photographs(100, 2, quality)[0]["image"])["quality"] for quality in (60, 85))
     assert float((coarse < fine).float().mean()) >= 0.95, "of the same pictures"
