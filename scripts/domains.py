@@ -21,11 +21,12 @@ from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge as make
 
 PAGES = "train/documents/"
+GENERATORS = [name for name in DECODERS if name != "upscaled"]  # that one needs networks of others
 DOMAINS: dict[str, tuple[str, tuple[str, ...], int, bool]] = {
     "manipulated": (*SETS["small"], 60, False),
     "faces": ("face", ("hosts.max_side=640", "donors.max_side=640"), 60, False),
     "documents": ("document", ("hosts.max_side=1024",), 60, True),
-    **{f"generated_{name}": ("generated", changes(name), 20, False) for name in DECODERS},
+    **{f"generated_{name}": ("generated", changes(name, "measure", {}), 20, False) for name in GENERATORS},
 }
 """Recipe, what differs from it, how many, and whether the photographs are pages; of the others none is."""
 

@@ -28,6 +28,26 @@ def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
         next(reader)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"label": 1}', "image: Field required"),
+        ('["a.jpg"]', "Input should be a valid dictionary or instance of Entry, found ['a.jpg']"),
+        ('{"image": "a", "label": ' + "1" * 5000 + "}", "Exceeds the limit"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+    ],
+)
+def test_a_bad_line_is_told_in_one_line(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(InputError) as told:
+        list(manifest.read(path))
+    message = str(told.value)
+    assert message.startswith(f"m.jsonl, line 1: expected one JSON object a line: {said}")
+    assert message.endswith("; mend it or drop it")
+    assert "\n" not in message
+
+
 @pytest.mark.parametrize("name", ["", "none.jsonl"])
 def test_no_file_is_told_as_such(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="expected a manifest, found no file"):

@@ -74,3 +74,14 @@ def test_a_detector_of_another_package_is_found_loaded_and_scanned_with(photo) -
 def test_an_entry_point_that_is_no_detector_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="Detector subclass"):
         tamperscope.load("bad")
+
+
+def test_a_folder_here_never_stands_in_for_a_detector(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    for name in ("zero", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert registry.is_network("other")
+    assert registry.is_network("./zero")
+    assert not registry.is_network("zero")
+    assert registry.load("zero").name == "zero"

@@ -18,7 +18,7 @@ from tamperscope.inference.artifact import CARD
 GROUP = _PACKAGE = "tamperscope.detectors"
 SHIPPED_NETWORK = "localizer"
 """The network inside of the package that the card of a scan was calibrated with."""
-SHIPPED = ("generated", SHIPPED_NETWORK)
+SHIPPED = ("generated", SHIPPED_NETWORK, "pages")
 """The detectors that are networks inside of the package; all others are classical, or come from elsewhere."""
 _FOLDER = Path(__file__).parent / "detectors"
 # `network` is the kind of all exported networks; which one is said by its folder.
@@ -62,8 +62,8 @@ def entries() -> list[Entry]:
 
 
 def is_network(name: str | Path) -> bool:
-    """Return whether a name is the folder of an exported network."""
-    return Path(name, CARD).is_file()
+    """Return whether a name is the folder of an exported network; a detector's name never is, whatever lies here."""
+    return str(name) not in names() and Path(name, CARD).is_file()
 
 
 def _is_detector(thing: Any) -> bool:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tamperscope.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
+    from pydantic import BaseModel
 
     Model = TypeVar("Model", bound=BaseModel)
+
+_TOLD = 5
+"""Fields that one message tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,18 @@ class Shelf:
         return resources.files(self.package).joinpath(f"{self.folder}/{name}.yaml").read_text(encoding="utf-8")
 
 
-def wrong(error: ValidationError) -> str:
-    """Return in one line which fields are not as expected, and what was found there."""
+def wrong(error: Exception) -> str:
+    """Return in one line which fields are not as expected, and what was found there; of another error, what it says."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
     details = error.errors(include_url=False)
     # A list with a wrong item is told to be too short, too.
     above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
-    return "; ".join(_wrong(detail) for detail in details if detail["loc"] not in above)
+    told = [_wrong(detail) for detail in details if detail["loc"] not in above]
+    more = [f"and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
+    return "; ".join(told[:_TOLD] + more)
 
 
 def _wrong(detail: Mapping[str, Any]) -> str:
@@ -103,8 +112,9 @@ def _wrong(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{field}: no field of that name is known"
     text = f"{field}: {detail['msg']}" if field else str(detail["msg"])
-    # What lacks a field is all that was told.
-    return text if detail["type"] == "missing" or not field else f"{text}, found {detail['input']!r:.100}"
+    # Of what lacks a field, and of a whole document, the beginning says nothing.
+    silent = detail["type"] == "missing" or not (field or detail["type"] == "model_type")
+    return text if silent else f"{text}, found {detail['input']!r:.100}"
 
 
 def _override(fields: dict[str, Any], text: str) -> None:

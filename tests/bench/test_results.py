@@ -102,9 +102,25 @@ def test_the_document_reads_back(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(built.model_dump_json(indent=1))
     assert results.load(tmp_path / "r.json") == built
     assert "NaN" not in built.model_dump_json()
-    (tmp_path / "r.json").write_text('{"title": "other"}')
-    with pytest.raises(InputError, match=r"results\.json"):
-        results.load(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"title": "other"}', "source: Field required; trained_on: Field required; "),
+        (b"[]", "Input should be an object, found []; "),
+        (b"\xff", "Invalid JSON: "),
+    ],
+)
+def test_what_is_no_document_is_told_in_one_line(tmp_path: Path, data: bytes, said: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as told:
+        results.load(path)
+    message = str(told.value)
+    assert message.startswith(f"expected the results.json of a bench at '{path}': {said}")
+    assert message.endswith("; run the bench again")
+    assert "\n" not in message
 
 
 def test_the_mean_is_over_sets_and_only_of_those_who_have_them_all() -> None:

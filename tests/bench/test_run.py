@@ -19,7 +19,8 @@ from tamperscope.bench import results, run, subjects
 from tamperscope.bench.cache import Cache, key_of
 from tamperscope.bench.protocol import Protocol, TestSet
 from tamperscope.bench.subjects import SavedMaps
-from tamperscope.errors import InputError, UnknownNameError
+from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
+from tamperscope.inference.artifact import Card, Input, write_artifact
 from tamperscope.metrics.confusion import counts
 from tamperscope.metrics.ranking import auc
 
@@ -45,6 +46,20 @@ def test_the_numbers_are_those_of_the_maps(tmp_path: Path) -> None:
     assert "pixel_f1" in rows[0].values["imdl"]
     assert rows[0].values["imdl"]["pixel_f1"] is None
     assert {s for _, s in found[0].rows} == {"ela", "random", "centre_blob", "table_lookup"}
+
+
+def test_no_network_takes_the_name_of_a_detector(tmp_path: Path) -> None:
+    asked = Input(how="tile", side=32, overlap=8, multiple=8, fixed=False)
+    stated = {"title": "t", "licence": "CC0", "network": {}, "parameters": 0, "input": asked, "outputs": ("mask",)}
+    for name in ("zero", "localizer"):
+        write_artifact(tmp_path / f"my_{name}", Card(name=name, **stated), b"graph", b"weights")  # type: ignore[arg-type]
+    manifest, cache = make_set(tmp_path / "set", 0), Cache(tmp_path / "c.sqlite")
+    with pytest.raises(InvalidValueError, match=r"my_zero': 'zero' is the name of another detector"):
+        run.run(_protocol(manifest, detectors=(str(tmp_path / "my_zero"),)), manifest.parent, cache)
+    # A next version of a shipped one is weighed by its own card.
+    next_one = str(tmp_path / "my_localizer")
+    (found,) = run.run(_protocol(manifest, detectors=(next_one,)), manifest.parent, cache)
+    assert ("untouched", next_one) in found.rows
 
 
 def test_the_table_lookup_sees_that_the_labels_follow_the_quality(tmp_path: Path) -> None:

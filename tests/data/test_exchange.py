@@ -289,6 +289,16 @@ def test_broken_samples_are_named(tmp_path: Path, members: list[tuple[str, bytes
         exchange.to_manifest(tmp_path / "s.tar", tmp_path / "m.jsonl", "webdataset")
 
 
+def test_broken_fields_of_a_sample_are_told_in_one_line(tmp_path: Path) -> None:
+    _tar(tmp_path / "s.tar", [(tarfile.TarInfo("a.png"), b"x"), (tarfile.TarInfo("a.json"), b'{"label": "y"}')])
+    with pytest.raises(InputError) as told:
+        exchange.to_manifest(tmp_path / "s.tar", tmp_path / "m.jsonl", "webdataset")
+    assert str(told.value) == (
+        "shard s, sample a: expected fields of a manifest's line in its .json: label: Input should be a valid integer, "
+        "unable to parse string as an integer, found 'y'; mend it and write the shard again"
+    )
+
+
 def test_a_file_that_is_no_archive_and_a_cut_one_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     (tmp_path / "no.tar").write_bytes(b"nothing" * 200)
     shards.write_shards(manifest, tmp_path / "cut.tar")

@@ -81,7 +81,7 @@ def test_lines_of_text_are_read_where_they_are_asked_for(tmp_path: Path) -> None
         {"box": [10, 20, 90, 40], "text": "TOTAL, RM 5"},
         {"box": [10, 60, 300, 80], "text": "wide"},
     ]
-    # A scan is not told of them, and an attack does not move them.
+    # A scan is not told of them.
     assert "lines" not in manifest.open(page).meta
     assert "lines" not in manifest.open(Entry(image="page.png"), lines=True).meta
 

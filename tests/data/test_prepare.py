@@ -255,6 +255,14 @@ def test_broken_pictures_and_masks_are_left_out_with_a_reason(copy: Path, tmp_pa
     assert summary.counts == {"pristine": 1}
 
 
+def test_a_field_of_the_wrong_kind_is_told_in_one_line(copy: Path, tmp_path: Path) -> None:
+    checker = checking.Checker("tiny", "manipulation", copy, tmp_path / "out")
+    row = checker.check(Found("au/real.png", label="forged"))  # type: ignore[arg-type]
+    (note,) = row.notes
+    told = "label: Input should be a valid integer, unable to parse string as an integer, found 'forged'"
+    assert (note.kind, note.text, row.entry) == ("skipped", f"left out: {told}", {})
+
+
 def test_duplicates_are_reported(copy: Path, tmp_path: Path) -> None:
     shutil.copy(copy / "au" / "real.png", copy / "au" / "again.png")
     summary = preparing.prepare("tiny", copy, tmp_path / "out")

@@ -51,13 +51,12 @@ def test_only_ends_of_lines_part_lines(tmp_path: Path) -> None:
     assert [text for _, text in text_boxes.read(path)] == ["page\x0cbreak\u2028here", "next"]
 
 
-def test_lines_lie_where_a_page_of_another_size_has_them() -> None:
+def test_lines_are_cut_off_at_the_edges_of_the_page() -> None:
     known = [((10, 20, 110, 40), "ONE"), ((-5, 180, 250, 230), "TWO"), ((300, 10, 320, 20), "outside")]
     assert text_boxes.lines(known, (200, 220)) == [
         {"box": [10, 20, 110, 40], "text": "ONE"},
         {"box": [0, 180, 220, 200], "text": "TWO"},
     ]
-    assert text_boxes.lines(known[:1], (200, 220), (100, 440)) == [{"box": [20, 10, 220, 20], "text": "ONE"}]
 
 
 @given(st.binary(max_size=200))

@@ -202,6 +202,29 @@ def test_held_out_pictures_calibrate_nothing(run: Path, tmp_path: Path) -> None:
         export.export(run, tmp_path / "out", Wish("CC0", calibrate_on=(str(held),)))
 
 
+def test_a_broken_record_of_a_training_is_told_in_one_line(run: Path, tmp_path: Path) -> None:
+    stated = json.loads((run / "run.json").read_text())
+    stated["recipe"]["network"]["size"] = "huge"
+    (tmp_path / "run.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError) as told:
+        export.export(tmp_path, tmp_path / "out", Wish("CC0"))
+    assert str(told.value) == (
+        f"'{tmp_path}': expected the folder of a training: network.size: Input should be 'tiny' or 'full', found "
+        "'huge'; name one that `tamperscope train` wrote"
+    )
+
+
+def test_a_network_that_is_not_told_is_none_to_train_on(artifact: Artifact, tmp_path: Path) -> None:
+    card = artifact.card.model_copy(update={"network": {"size": "tiny"}})
+    write_artifact(tmp_path, card, artifact.graph, artifact.weights())
+    with pytest.raises(InputError) as told:
+        predict.restored(tmp_path)
+    assert str(told.value) == (
+        f"'{tmp_path}': expected a file of a trained network: name: Field required; name one that `tamperscope train` "
+        "or `export` wrote"
+    )
+
+
 def test_few_pictures_give_no_calibration(run: Path, tmp_path: Path) -> None:
     few = make_set(tmp_path / "few", 6, "val")
     made = export.export(run, tmp_path / "out", Wish("CC0", calibrate_on=(str(few),), measure_on=(str(few),)))

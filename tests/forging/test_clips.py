@@ -199,8 +199,12 @@ def test_a_record_replays_to_the_same_frame(source: Path, done: Path) -> None:
     with pytest.raises(InputError, match="expected the frames and the code"):
         clip_making.replay(Entry.model_validate(changed.model_dump() | {"sha256": {}}), Clips.of(source))
     twin = next(entry for entry in entries(done) if entry.label == 0)
-    with pytest.raises(InputError, match="expected the record of a forged clip"):
+    with pytest.raises(InputError) as told:
         clip_making.replay(twin, Clips.of(source))
+    assert str(told.value) == (
+        f"'{twin.image}': expected the record of a forged clip: Input should be a valid dictionary or instance of "
+        "Plan, found None; twins have none, others are to be taken as the run wrote them"
+    )
 
 
 def test_the_gate_turns_away_what_changes_outside_of_its_mask(source: Path) -> None:

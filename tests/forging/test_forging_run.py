@@ -143,6 +143,17 @@ def test_a_folder_holds_one_run(whole: Path, photos: Path, recipe: Recipe, chang
         run.forge(pool, other, COUNT, SEED + (change == "seed"), whole)
 
 
+def test_a_record_that_was_changed_is_told_in_one_line(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.record(0).parent.mkdir()
+    store.record(0).write_text('{"entries": [{"label": 1}]}')
+    with pytest.raises(InputError) as told:
+        store.finish(1)
+    expected = f"'{tmp_path}': expected the records of an earlier run"
+    assert str(told.value) == f"{expected}: image: Field required; use another folder"
+    assert not (tmp_path / "manifest.jsonl").exists()
+
+
 def test_what_was_turned_away_is_reported(whole: Path, recipe: Recipe) -> None:
     found = run.report(Store(whole), COUNT)
     counted = [json.loads(Store(whole).record(i).read_text())["rejected"] for i in range(COUNT)]

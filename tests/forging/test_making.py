@@ -134,8 +134,12 @@ def test_replay_notices_that_other_bytes_are_made(pool: Pool) -> None:
     other = fields["plan"] | {"seed": 99}
     with pytest.raises(InputError, match=r"other bytes were made; `forge\.json`"):
         making.replay(Entry.model_validate(fields | {"plan": other}), pool)
-    with pytest.raises(InputError, match="expected the plan of a forgery"):
-        making.replay(Entry.model_validate(fields | {"plan": {"seed": 1}}), pool)
+    with pytest.raises(InputError) as told:
+        making.replay(Entry.model_validate(fields | {"plan": other | {"seed": "one"}}), pool)
+    assert str(told.value) == (
+        f"'{fields['image']}': expected the plan of a forgery: seed: Input should be a valid integer, unable to parse "
+        "string as an integer, found 'one'; take the line as the run wrote it"
+    )
 
 
 def test_hosts_are_shrunk_compressed_and_recorded(pool: Pool) -> None:
@@ -199,6 +203,7 @@ def test_a_photograph_that_lies_on_its_side_is_put_upright(tmp_path: Path, photo
     assert made.sample.mask is not None
     assert made.sample.mask[np.rot90(outline, -1)].all()
     assert made.sample.meta["ops"][0] == {"op": "upright", "orientation": 6}
+    assert made.sample.meta["orientation"] == 1
 
 
 def test_an_edit_that_is_cut_off_is_no_forgery(pool: Pool) -> None:

@@ -60,6 +60,7 @@ def test_dotted_settings_reach_fields_that_no_file_states() -> None:
         ("steps=[1, 6]", InvalidValueError, "recipe.steps"),
         ("hosts.qualities=[0, 90]", InvalidValueError, "hosts.qualities"),
         ("gate.agreement=[0.5, 1.5]", InvalidValueError, "gate.agreement"),
+        ("gates={splice: {chang: 1}}", InputError, r"^recipe\.gates\.splice: chang: no field of that name is known$"),
         ("hosts.objects=2", InputError, "hosts.objects"),
         ("tries=0", InputError, "tries"),
         ("titel=x", InputError, "titel"),

@@ -134,6 +134,24 @@ def test_what_is_no_artifact_is_said_to_be_none(tmp_path: Path, spoil: str) -> N
         open_artifact(folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "../up"}, "name: String should match pattern '^[a-z][a-z0-9_-]{0,39}$', found '../up'"),
+        ({"run": "code"}, "run: no field of that name is known"),
+        (None, "Invalid JSON: EOF while parsing an object at line 1 column 1"),
+    ],
+)
+def test_a_broken_card_is_told_in_one_line(tmp_path: Path, changes: dict[str, Any] | None, said: str) -> None:
+    made(tmp_path)
+    stated = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text("{" if changes is None else json.dumps(stated | changes))
+    with pytest.raises(InputError) as told:
+        open_artifact(tmp_path)
+    expected = f"'{tmp_path}': card.json: expected the card of an exported network: "
+    assert str(told.value) == f"{expected}{said}; export or fetch it again"
+
+
 @pytest.mark.parametrize("spoil", [b"no graph", b""])
 def test_a_graph_that_cannot_run_is_said_to_be_none(tmp_path: Path, spoil: bytes) -> None:
     artifact = write_artifact(tmp_path, card(), spoil, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,8 @@ def test_what_only_the_old_file_had_is_dropped_and_the_rest_kept(sample: Sample)
     assert "format" not in after.meta
     assert after.meta["split"] == "dev"
     assert after.id == "a"
+    # The operation may have told of something anew.
+    assert record(sample, replace(sample, meta={"split": "test"}), "any").meta["split"] == "test"
 
 
 def test_forgeries_and_attacks_share_one_record(sample: Sample) -> None:

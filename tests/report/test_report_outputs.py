@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tamperscope.errors import InputError
 from tamperscope.report import ErrorReport, files, schema, tables, tally, terminal, words
 
 HOSTILE = "<script>x</script>[bold red]a[/]\x1b]0;owned\x07\u202egpj.exe"
@@ -178,6 +179,16 @@ def test_json_lines_hold_whole_reports_and_survive_a_cut(make_report):
     assert [json.loads(line)["status"] for line in text.splitlines()] == ["ok", "error"]
     assert tables.from_jsonl(text) == rows
     assert tables.from_jsonl(text[:-20]) == rows[:1]
+
+
+def test_a_broken_row_is_told_in_one_line(make_report):
+    text = tables.to_jsonl([make_report()])
+    with pytest.raises(InputError) as told:
+        tables.from_jsonl(text + '{"status": "error", "name": "b"}\n')
+    assert str(told.value) == (
+        "line 2: expected a report of this version: error.error: Field required; error.message: Field required; scan "
+        "again, into a new file"
+    )
 
 
 def test_csv_has_stable_columns_and_harmless_cells(make_report):

@@ -78,6 +78,25 @@ def test_rows_of_another_network_of_the_same_name_are_not_mixed_in(report: Repor
             open_ledger(tmp_path / f"rows{suffix}", detectors, models)
 
 
+def test_a_row_of_another_version_is_told_in_one_line(report: Report, tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "rows.jsonl", ["ela"])
+    ledger.add(report)
+    (tmp_path / "rows.jsonl").write_text(report.to_json(indent=None).replace('"limits"', '"limit"') + "\n")
+    with pytest.raises(InputError) as told:
+        ledger.recall((report.intake.sha256, ".png"))
+    expected = "rows.jsonl: expected a report of this version: ok.limit: no field of that name is known"
+    assert str(told.value) == f"{expected}; scan again, into a new file"
+
+
+@pytest.mark.parametrize("text", ["notes\n", "[1]\n", '{"status": "ok"}\n', '{"status": "failed"}\n'])
+def test_a_file_that_holds_something_else_is_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"'rows.jsonl' holds no rows of a scan; name another file with --out"):
+        open_ledger(path, ["ela"])
+    assert path.read_text() == text
+
+
 def test_other_suffixes_and_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.jsonl, \.csv or \.parquet"):
         open_ledger(tmp_path / "rows.xlsx", ["ela"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from tamperscope import registry
+from tamperscope.errors import InputError
 from tamperscope.types import Prediction
+from tamperscope.verdict import card as cards
 from tamperscope.verdict.card import LEVELS, CalibrationCard, Curve, Threshold, shipped_card
 
 CURVE = {
@@ -53,11 +57,24 @@ def test_card_needs_every_level() -> None:
         )
 
 
+def test_a_broken_card_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = shipped_card().model_dump(mode="json")
+    stated["detectors"]["ela"]["counts"] = "maybe"
+    (tmp_path / "calibration.json").write_text(json.dumps(stated))
+    monkeypatch.setattr(cards.resources, "files", lambda package: tmp_path)
+    with pytest.raises(InputError) as told:
+        shipped_card.__wrapped__()
+    assert str(told.value) == (
+        "weights/calibration.json: expected a calibration card: detectors.ela.counts: Input should be a valid boolean, "
+        "unable to interpret input, found 'maybe'; install tamperscope again, or make it anew with scripts/calibrate.py"
+    )
+
+
 @pytest.mark.parametrize("network", [True, False])
 def test_shipped_card_knows_every_detector_and_its_family(network: bool) -> None:
     card = shipped_card(network)
-    # What is shown and not weighed yet; `generated` has a curve in its own card.
-    expected = set(registry.names()) - {"generated", "spectrum", "text"}
+    # `spectrum` and `text` are shown and not weighed yet; `generated` and `pages` have curves in their own cards.
+    expected = set(registry.names()) - {"generated", "pages", "spectrum", "text"}
     expected -= set() if network else {registry.SHIPPED_NETWORK}
     assert set(card.detectors) == expected
     for name, curve in card.detectors.items():
@@ -88,3 +105,11 @@ def test_what_has_no_score_has_no_worth() -> None:
     assert card.calibrate(Prediction("zero", (8, 8))) is None
     assert card.calibrate(Prediction("zero", (8, 8), status="not_applicable", cause="no grid")) is None
     assert card.calibrate(Prediction("of_another_package", (8, 8), 3.0)) is None
+
+
+def test_a_network_whose_card_says_no_calibration_is_told_so() -> None:
+    card = shipped_card()
+    assert card.with_network("new", "network", None) is card
+    assert card.with_network("blk", "network", {"scores": []}) is card
+    with pytest.raises(InputError, match="calibration of 'new'.*export the network again"):
+        card.with_network("new", "network", {"scores": "many"})

@@ -25,6 +25,12 @@ def test_deliveries_change_size_quality_and_grid(photo) -> None:  # type: ignore
     assert all(n % 8 for n in stability.CROP)
 
 
+def test_words_that_are_told_of_stay_on_their_words_or_are_not_told_of() -> None:
+    told = Sample(np.zeros((80, 90, 3), np.uint8), meta={"words": [{"box": [20, 30, 40, 50], "text": "one"}]})
+    words = [sample.meta.get("words") for _, sample in stability.deliveries(told)]
+    assert words == [None, None, [{"box": [15, 27, 35, 47], "text": "one"}]]
+
+
 def test_tiny_pictures_have_fewer_deliveries() -> None:
     names = [name for name, _ in stability.deliveries(Sample(np.zeros((8, 8, 3), np.uint8)))]
     assert names == ["JPEG 70"]

@@ -19,6 +19,7 @@ from tamperscope.metrics.intervals import bootstrap
 from tamperscope.metrics.suites import named
 from tamperscope.metrics.suites.base import Row, Suite
 from tamperscope.metrics.suites.summarize import RANK_METRICS, compare, summarize
+from tamperscope.settings import wrong
 from tamperscope.verdict.card import LEVELS
 
 ALARM = 0.5
@@ -164,9 +165,11 @@ def load(path: str | Path) -> Results:
         InputError: It is missing, or holds something else.
     """
     try:
-        return Results.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        return Results.model_validate_json(Path(path).read_bytes())
     except (OSError, ValidationError) as error:
-        raise InputError(f"expected the results.json of a bench at '{path}': {error}") from error
+        raise InputError(
+            f"expected the results.json of a bench at '{path}': {wrong(error)}; run the bench again"
+        ) from error
 
 
 def build(

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from tamperscope import registry
 from tamperscope.bench import baselines, subjects
 from tamperscope.bench.cache import Cache, key_of
 from tamperscope.bench.protocol import Protocol, TestSet
 from tamperscope.bench.subjects import SavedMaps
 from tamperscope.data.manifest import Entry, Manifest
-from tamperscope.errors import InputError, TamperscopeError
+from tamperscope.errors import InputError, InvalidValueError, TamperscopeError
+from tamperscope.inference.artifact import open_artifact
 from tamperscope.metrics.suites import named
 from tamperscope.metrics.suites.base import Row
 from tamperscope.metrics.suites.observe import observe
@@ -94,8 +96,13 @@ def run(
         workers: Processes.
         folder: Saved predictions of another tool, scored beside the protocol's detectors.
         advance: Called with the test's name, pictures done and in all.
+
+    Raises:
+        InvalidValueError: A network's card bears the name of a classical detector.
+        UnknownNameError: No subject of a name.
     """
     names = subjects.resolve(protocol.detectors)
+    _refuse_namesakes(names)
     if folder is not None:
         names = [folder.name, *(n for n in names if n not in (folder.name, *protocol.detectors))]
     found = []
@@ -115,6 +122,14 @@ def run(
         _collect(plan, entries, measured)
         found.append(measured)
     return found
+
+
+def _refuse_namesakes(names: Sequence[str]) -> None:
+    # A row is named by the folder, but a score is weighed by the name on the card: it would be another one's worth.
+    classical = set(registry.names()) - set(registry.SHIPPED)
+    for folder in filter(registry.is_network, names):
+        if (name := open_artifact(folder).card.name) in classical:
+            raise InvalidValueError(f"'{folder}': '{name}' is the name of another detector; export it under its own")
 
 
 def chosen(test: TestSet, manifest: Manifest) -> list[Entry]:

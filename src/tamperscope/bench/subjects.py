@@ -28,12 +28,12 @@ from tamperscope.inference.artifact import open_artifact
 from tamperscope.report.maps import quantized
 from tamperscope.scanning.one import Scanner
 from tamperscope.types import Prediction, Sample
-from tamperscope.verdict.card import Calibrated, Curve, Level, shipped_card
+from tamperscope.verdict.card import Calibrated, CalibrationCard, Curve, Level, shipped_card
 from tamperscope.verdict.fusion import decide, fuse_maps
 
 FUSED, CLASSICAL = "fused", "classical"
-"""The whole scan, and what it is without the shipped network."""
-_CARDS = {FUSED: True, CLASSICAL: False}
+"""The whole scan, and what it is without the shipped networks."""
+_SCANS = {FUSED: True, CLASSICAL: False}
 _PACKAGE = Path(__file__).parents[1]
 # Code that every number rests on; a detector's own file comes on top.
 _ROOMS = ("media", "signal", "metrics", "ops", "inference")
@@ -53,12 +53,17 @@ def resolve(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*(names or [*registry.names(), CLASSICAL, FUSED]), "ela", *baselines.MAPS]))
 
 
+@cache
+def _card(name: str) -> CalibrationCard:
+    """Return the card of a scan, with what its networks' own cards say."""
+    return Scanner(network=_SCANS[name]).card
+
+
 def _parts(name: str) -> list[str]:
     """Return the detectors that a subject asks."""
-    if name in _CARDS:
-        # The cards know no network but one.
-        left_out = set(registry.SHIPPED) - ({registry.SHIPPED_NETWORK} if _CARDS[name] else set())
-        return [n for n in registry.names() if n not in left_out]
+    if name in _SCANS:
+        known = _card(name).detectors
+        return [n for n in registry.names() if n in known and known[n].counts]
     return [name] if name in registry.names() or registry.is_network(name) else []
 
 
@@ -81,7 +86,7 @@ class Panel:
         """Yield the predictions of all subjects in order; one that raises becomes a `failed` prediction."""
         found: dict[str, Prediction] = {}
         for name in self.names:
-            if name in _CARDS:
+            if name in _SCANS:
                 yield self._fused(name, sample, found)
             else:
                 yield self._one(name, sample, found)
@@ -106,7 +111,7 @@ class Panel:
 
     def _fused(self, name: str, sample: Sample, found: dict[str, Prediction]) -> Prediction:
         """Weigh detectors as a scan does."""
-        card = shipped_card(_CARDS[name])
+        card = _card(name)
         predictions = [self._one(part, sample, found) for part in _parts(name)]
         verdict = decide(predictions, [], card)
         maps = {p.detector: quantized(p.detector, p.heatmap, sample.size) for p in predictions if p.heatmap is not None}
@@ -185,7 +190,7 @@ def probability(name: str, score: float) -> float:
     """
     if math.isnan(score):
         return math.nan
-    if name in _CARDS:
+    if name in _SCANS:
         return Calibrated(score, score, score).probability
     curve = shipped_card().detectors.get(name) or own_curve(name)
     if curve is not None:
@@ -211,7 +216,7 @@ def level(llr: float) -> Level:
 
 def calibrated() -> set[str]:
     """Return the subjects whose scores the shipped cards know the worth of."""
-    return {*_CARDS, *shipped_card().detectors}
+    return {*_SCANS, *shipped_card().detectors}
 
 
 @cache
@@ -226,8 +231,8 @@ def fingerprint(name: str) -> str:
         detector = registry.load(own)
         state.update(Path(inspect.getfile(type(detector))).read_bytes())
         state.update(str(getattr(detector, "fingerprint", "")).encode())
-    if name in _CARDS:
-        state.update(shipped_card(_CARDS[name]).model_dump_json().encode())
+    if name in _SCANS:
+        state.update(_card(name).model_dump_json().encode())
     state.update((_PACKAGE / "bench/baselines.py").read_bytes() if name in baselines.MAPS else b"")
     return state.hexdigest()
 
@@ -237,7 +242,7 @@ def about(name: str) -> str:
     lines = {e.name: e.summary for e in registry.entries()}
     lines |= {
         FUSED: "The whole scan: all detectors, calibrated and weighed.",
-        CLASSICAL: "A scan without the shipped network.",
+        CLASSICAL: "A scan without the shipped networks.",
         baselines.RANDOM: "Noise: looks at nothing.",
         baselines.CENTRE_BLOB: "A Gaussian at the middle: looks at nothing.",
         baselines.TABLE_LOOKUP: "Looks up the quantization table alone, learnt on other sources of the same set.",

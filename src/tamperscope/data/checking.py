@@ -18,6 +18,7 @@ from tamperscope.data.manifest import Entry, relative
 from tamperscope.data.sources.base import Found, Note
 from tamperscope.errors import InputError, TamperscopeError, UnsupportedFormatError
 from tamperscope.files import write_atomic
+from tamperscope.settings import wrong
 from tamperscope.types import BoolArray
 
 MASKS = "masks"
@@ -105,7 +106,7 @@ class Checker:
                 fields["mask"] = self._drawn(found, seen.size, row)
             row.entry = Entry.model_validate(fields).model_dump(exclude_defaults=True)
         except (TamperscopeError, ValidationError, OSError) as error:
-            row.notes = [Note("skipped", found.image, f"left out: {error}")]
+            row.notes = [Note("skipped", found.image, f"left out: {wrong(error)}")]
         return row
 
     def _mask(self, found: Found, size: tuple[int, int], row: Row) -> dict[str, str]:

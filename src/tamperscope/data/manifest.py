@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tamperscope.data.sources.base import Note, Tree, stem
 from tamperscope.errors import InputError
 from tamperscope.files import replacing
+from tamperscope.settings import wrong
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,8 +113,10 @@ def read(path: str | Path) -> Iterator[Entry]:
                 continue
             try:
                 yield Entry.model_validate(json.loads(line))
-            except (json.JSONDecodeError, ValidationError, RecursionError) as error:
-                raise InputError(f"{path.name}, line {number}: expected one JSON object a line: {error}") from error
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"{path.name}, line {number}: expected one JSON object a line: {wrong(error)}; mend it or drop it"
+                ) from error
 
 
 def write(path: str | Path, entries: Iterable[Entry]) -> int:
@@ -217,7 +220,7 @@ class Manifest:
             change: Whether the map of changes is asked for: of a forged picture, from the authentic one that the entry
                 names as `twin`; without such a one of its size, the mask stands in.
             lines: Whether the lines of text are asked for that the entry names as `text_boxes`, as `meta["lines"]`.
-                Who measures what a scan says does not ask: a scan is told of none, and no attack moves them.
+                Who measures what a scan says does not ask: a scan is told of none.
 
         Raises:
             InputError: A file cannot be opened or is none of its kind, picture and map differ in size, or it is not

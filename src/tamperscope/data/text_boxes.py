@@ -38,24 +38,16 @@ def read(path: Path) -> list[tuple[Box, str]]:
     return [_parsed(line, f"'{path.name}', line {number}") for number, line in enumerate(told, 1) if line.strip()]
 
 
-def lines(
-    known: Sequence[tuple[Box, str]], stored: tuple[int, int], size: tuple[int, int] | None = None
-) -> list[dict[str, Any]]:
+def lines(known: Sequence[tuple[Box, str]], size: tuple[int, int]) -> list[dict[str, Any]]:
     """Return lines of text as a sample's `meta["lines"]` tells them; what lies outside of the page is cut off.
 
     Args:
-        known: Box and text of each, in the pixels of the file.
-        stored: (H, W) of the file's picture.
-        size: (H, W) of the picture that it was resized to; None = the same.
+        known: Box and text of each.
+        size: (H, W) of the page.
     """
-    (height, width), (rows, columns) = size or stored, stored
-    limits = np.array([width, height] * 2)
-    scaled = [np.clip(np.rint(np.array(box) * limits / ([columns, rows] * 2)), 0, limits) for box, _ in known]
-    return [
-        {"box": box.astype(int).tolist(), "text": text}
-        for box, (_, text) in zip(scaled, known, strict=True)
-        if (box[2:] > box[:2]).all()
-    ]
+    limits = np.array([*size[::-1]] * 2)
+    seen = [(np.clip(box, 0, limits), text) for box, text in known]
+    return [{"box": box.tolist(), "text": text} for box, text in seen if (box[2:] > box[:2]).all()]
 
 
 def _parsed(line: str, where: str) -> tuple[Box, str]:

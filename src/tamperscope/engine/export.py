@@ -28,6 +28,7 @@ from tamperscope.inference.predictor import Arrays
 from tamperscope.metrics import confusion, intervals, ranking
 from tamperscope.networks import catalog
 from tamperscope.networks.base import Network, parameters
+from tamperscope.settings import wrong
 from tamperscope.types import Sample
 from tamperscope.verdict import fit
 
@@ -84,7 +85,9 @@ def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
         stated = json.loads((run / RUN).read_text(encoding="utf-8"))
         recipe = Recipe.model_validate(stated["recipe"])
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"'{run}': expected the folder of a training: {error}") from error
+        raise InputError(
+            f"'{run}': expected the folder of a training: {wrong(error)}; name one that `tamperscope train` wrote"
+        ) from error
     network, _ = predict.restored(run / BEST)
     return packed(network, recipe, stated, out, wish)
 

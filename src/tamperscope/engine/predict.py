@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from tamperscope.engine import optim
@@ -18,6 +19,7 @@ from tamperscope.inference.artifact import open_artifact
 from tamperscope.inference.predictor import Arrays, Predictor, View
 from tamperscope.networks import catalog
 from tamperscope.networks.base import Network
+from tamperscope.settings import wrong
 
 
 def asked(
@@ -79,10 +81,16 @@ def restored(path: str | Path) -> tuple[Network, Wanted]:
         InputError: It is no file of a trained network.
     """
     held = _read(path)
-    told = held["network"]
+    try:
+        told = Wanted.model_validate(held["network"])
+    except ValidationError as error:
+        raise InputError(
+            f"'{path}': expected a file of a trained network: {wrong(error)}; name one that `tamperscope train` or "
+            "`export` wrote"
+        ) from error
     # What it began with is overwritten, and may be gone.
-    settings = {name: value for name, value in told["settings"].items() if name != "weights"}
-    wanted = Wanted.model_validate({**told, "weights": "", "settings": settings})
+    settings = {name: value for name, value in told.settings.items() if name != "weights"}
+    wanted = told.model_copy(update={"weights": "", "settings": settings})
     network = build(wanted)
     _fill(network, held["weights"], path)
     return network.eval(), wanted

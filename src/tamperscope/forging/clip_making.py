@@ -19,6 +19,7 @@ from tamperscope.media import video
 from tamperscope.ops.forge.delivery import Delivery, Drawn
 from tamperscope.ops.forge.video.clip import Clip, ClipOp
 from tamperscope.ops.record import record
+from tamperscope.settings import wrong
 from tamperscope.types import BoolArray, Sample
 
 if TYPE_CHECKING:
@@ -180,7 +181,10 @@ def replay(entry: Entry, clips: Clips) -> Sample:
     try:
         plan, cut = Plan.model_validate(extra.get("plan")), Cut.model_validate(extra.get("cut"))
     except ValidationError as error:
-        raise InputError(f"'{entry.image}': expected the record of a forged clip: {error}") from error
+        raise InputError(
+            f"'{entry.image}': expected the record of a forged clip: {wrong(error)}; twins have none, "
+            "others are to be taken as the run wrote them"
+        ) from error
     made = make(plan, cut, clips).frames[int(extra["frame"])]
     if extra.get("sha256") != making.digests(made):
         raise InputError(

@@ -21,6 +21,7 @@ from tamperscope.ops import attack, augment
 from tamperscope.ops.forge import delivery, histories
 from tamperscope.ops.record import record
 from tamperscope.report import imaging
+from tamperscope.settings import wrong
 from tamperscope.types import BoolArray, Sample, UInt8Array
 
 OUTPUT = "forged"
@@ -140,7 +141,9 @@ def remake(entry: Entry, photos: str | Path | Pool) -> Made:
     try:
         plan = Plan.model_validate(stored)
     except ValidationError as error:
-        raise InputError(f"'{entry.image}': expected the plan of a forgery: {error}") from error
+        raise InputError(
+            f"'{entry.image}': expected the plan of a forgery: {wrong(error)}; take the line as the run wrote it"
+        ) from error
     made = make(plan, photos if isinstance(photos, Pool) else Pool.of(photos))
     found = digests(made)
     changed = [name for name in found if wanted.get(name) != found[name]]
@@ -163,12 +166,16 @@ def prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
     """Return a photograph upright, shrunk or cut, and compressed as planned."""
     photo = pool.get(wanted.photo)
     opened, outline = pool.open(photo, wanted.object)
-    # As the mask, the outline of the object follows the geometry.
+    # As the mask, the outline of the object follows the geometry; lines of text do, too.
     sample = replace(opened.sample, id=photo.id, mask=outline, label=0, thumbnail=None)
     if min(sample.size) < wanted.min_side:
         raise InvalidValueError(f"'{photo.id}': expected sides from {wanted.min_side} pixels, found {sample.size}")
-    sample = _upright(sample)
     known = pool.lines(photo)
+    # Where the page is turned, they lie elsewhere.
+    level = int(sample.meta.get("orientation", 1)) == 1
+    if level and (lines := text_boxes.lines(known, sample.size)):
+        sample = replace(sample, meta={**sample.meta, "lines": lines})
+    sample = _upright(sample)
     if wanted.max_side and max(sample.size) > wanted.max_side and wanted.cut and not known:
         sample = augment.Window(wanted.max_side, grid=8)(sample, rng)
     elif wanted.max_side and max(sample.size) > wanted.max_side:
@@ -177,10 +184,6 @@ def prepare(wanted: Prepared, pool: Pool, rng: np.random.Generator) -> Source:
     if wanted.qualities is not None:
         sample = histories.recompressed(sample, rng, wanted.qualities, other_tables=wanted.other_tables)
     outline = sample.mask if sample.mask is not None and sample.mask.any() else None
-    # Where the page was turned, they lie elsewhere.
-    level = int(opened.sample.meta.get("orientation", 1)) == 1
-    if level and (lines := text_boxes.lines(known, opened.sample.size, sample.size)):
-        sample = replace(sample, meta={**sample.meta, "lines": lines})
     authentic = replace(sample, mask=np.zeros(sample.size, np.bool_), label=0)
     first = histories.first_compression(opened.sample)
     return Source(photo, authentic, outline, str(opened.intake["sha256"]), first)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
-from tamperscope.errors import InvalidValueError
+from tamperscope.errors import InputError, InvalidValueError
 from tamperscope.forging import operations
-from tamperscope.settings import Shelf
+from tamperscope.settings import Shelf, wrong
 
 _SHELF = Shelf("recipe", "tamperscope.forging", "recipes", "operations")
 
@@ -113,8 +113,15 @@ class Recipe(_Model):
     clips: Clipped = Clipped()
 
     def gate_of(self, operation: str) -> Gate:
-        """Return the gate of forgeries that begin with an operation."""
-        return Gate.model_validate(self.gate.model_dump() | self.gates.get(operation, {}))
+        """Return the gate of forgeries that begin with an operation.
+
+        Raises:
+            InputError: A field of its own is no field of a gate.
+        """
+        try:
+            return Gate.model_validate(self.gate.model_dump() | self.gates.get(operation, {}))
+        except ValidationError as error:
+            raise InputError(f"recipe.gates.{operation}: {wrong(error)}") from error
 
 
 def shipped() -> list[str]:
@@ -143,6 +150,7 @@ def check(recipe: Recipe) -> None:
     """Check what the shape of a recipe does not tell.
 
     Raises:
+        InputError: What `gates` says of an operation is no gate.
         InvalidValueError: A range is upside down, or no weight is above 0.
         UnknownNameError: No operation, setting or delivery of a name.
     """

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tamperscope import __version__
 from tamperscope.data import manifest, masks
 from tamperscope.data.manifest import Entry
@@ -20,6 +22,7 @@ from tamperscope.forging.making import Made
 from tamperscope.forging.pool import Pool
 from tamperscope.forging.recipe import Recipe
 from tamperscope.report import imaging
+from tamperscope.settings import wrong
 
 CARD, MANIFEST = "forge.json", "manifest.jsonl"
 LICENCE = "as the photographs: forgeries and twins hold parts of them, so their terms apply"
@@ -124,9 +127,18 @@ class Store:
                 yield _json(self.record(index))
 
     def finish(self, count: int) -> int:
-        """Write the manifest of the first `count` pictures; return the number of its entries."""
+        """Write the manifest of the first `count` pictures; return the number of its entries.
+
+        Raises:
+            InputError: A record is not as a run writes it.
+        """
         entries = (Entry.model_validate(fields) for kept in self.records(count) for fields in kept["entries"])
-        return manifest.write(self.root / MANIFEST, entries)
+        try:
+            return manifest.write(self.root / MANIFEST, entries)
+        except ValidationError as error:
+            raise InputError(
+                f"'{self.root}': expected the records of an earlier run: {wrong(error)}; use another folder"
+            ) from error
 
 
 def _domain(made: Made) -> str:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tamperscope.errors import InputError
 from tamperscope.files import write_atomic
 from tamperscope.inference.predictor import Arrays, Predictor, View
+from tamperscope.settings import wrong
 
 CARD, GRAPH, WEIGHTS = "card.json", "network.onnx", "weights.safetensors"
 NAME = r"^[a-z][a-z0-9_-]{0,39}$"
@@ -183,7 +184,9 @@ def open_artifact(folder: str | Path) -> Artifact:
     try:
         card = Card.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"'{folder}': expected the card of an exported network: {error}") from error
+        raise InputError(
+            f"'{folder}': {CARD}: expected the card of an exported network: {wrong(error)}; export or fetch it again"
+        ) from error
     graph = _checked(folder, GRAPH, card)
     if _EXTERNAL in graph:
         raise InputError(f"'{folder}': expected a graph that holds its weights, found one that reads other files")

@@ -20,9 +20,9 @@ def record(before: Sample, after: Sample, op: str, **values: Any) -> Sample:
 
     Args:
         before: The sample that the operation was given.
-        after: The same with the operation's pixels, mask, label and coefficients.
+        after: The same with the operation's pixels, mask, label, coefficients and other facts.
         op: Name of the operation.
         values: What was drawn or set, JSON-ready.
     """
-    kept = {key: value for key, value in before.meta.items() if key != "format"}
+    kept = {key: value for key, value in after.meta.items() if key != "format"}
     return replace(after, thumbnail=None, meta={**kept, "ops": [*before.meta.get("ops", ()), {"op": op, **values}]})

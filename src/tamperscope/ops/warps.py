@@ -1,4 +1,4 @@
-"""Attacks that move pixels: resizing, cropping, rotation, flips; the maps of a sample move along exactly."""
+"""Attacks that move pixels: resizing, cropping, rotation, flips; a sample's maps and boxes move along exactly."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tamperscope.errors import InvalidValueError
+from tamperscope.ops import boxes
 from tamperscope.ops.params import Range
 from tamperscope.types import Sample, UInt8Array
 
@@ -20,10 +21,14 @@ Factor = Annotated[float, Range(0.01, 16)]
 _PILLOW = {"area": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
 
 
-def _moved(sample: Sample, rgb: UInt8Array, move: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
-    """Return a sample with new pixels, its mask and its maps of editors and changes moved as they were."""
+def _moved(
+    sample: Sample, rgb: UInt8Array, move: Callable[[NDArray[Any]], NDArray[Any]], way: boxes.Way | None
+) -> Sample:
+    """Return a sample with new pixels; its mask, its maps of editors and changes, and its boxes moved as they were."""
     maps = {"mask": sample.mask, "classes": sample.classes, "change": sample.change}
-    return sample.with_pixels(rgb, **{name: np.ascontiguousarray(move(x)) for name, x in maps.items() if x is not None})
+    moved = {name: np.ascontiguousarray(move(x)) for name, x in maps.items() if x is not None}
+    meta = boxes.followed(sample.meta, way, sample.size, (rgb.shape[0], rgb.shape[1]))
+    return sample.with_pixels(rgb, meta=meta, **moved)
 
 
 def window(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
@@ -38,7 +43,7 @@ def window(sample: Sample, top: int, left: int, height: int, width: int) -> Samp
             f"crop: expected a part of {sample.size}, found {height} x {width} at ({top}, {left}); use a larger picture"
         )
     part = np.s_[top : top + height, left : left + width]
-    return _moved(sample, sample.rgb[part].copy(), lambda x: x[part].copy())
+    return _moved(sample, sample.rgb[part].copy(), lambda x: x[part].copy(), lambda p: p - (left, top))
 
 
 def scaled(sample: Sample, size: tuple[int, int], interpolation: Interpolation = "bicubic") -> Sample:
@@ -54,7 +59,7 @@ def scaled(sample: Sample, size: tuple[int, int], interpolation: Interpolation =
     else:
         kernel = Image.Resampling[_PILLOW[interpolation]]
         rgb = np.asarray(Image.fromarray(sample.rgb).resize((size[1], size[0]), kernel), np.uint8)
-    return _moved(sample, rgb, lambda x: _nearest(x, size))
+    return _moved(sample, rgb, lambda x: _nearest(x, size), lambda p: p * size[::-1] / sample.size[::-1])
 
 
 def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -106,7 +111,8 @@ def flip(sample: Sample, axis: Literal["horizontal", "vertical", "both"] = "hori
     """Mirror left and right (horizontal), top and bottom (vertical), or both."""
     down, across = (-1 if axis in (name, "both") else 1 for name in ("vertical", "horizontal"))
     rgb = np.ascontiguousarray(sample.rgb[::down, ::across])
-    return _moved(sample, rgb, lambda x: x[::down, ::across])
+    signs, ends = np.array([across, down]), np.array(sample.size[::-1])
+    return _moved(sample, rgb, lambda x: x[::down, ::across], lambda p: np.where(signs < 0, ends - p, p))
 
 
 def rotate(
@@ -122,15 +128,22 @@ def rotate(
     """
     if angle % 90 == 0:
         turns = round(angle / 90)
-        return _moved(sample, np.ascontiguousarray(np.rot90(sample.rgb, turns)), lambda x: np.rot90(x, turns))
+        rgb = np.ascontiguousarray(np.rot90(sample.rgb, turns))
+        return _moved(sample, rgb, lambda x: np.rot90(x, turns), lambda p: _turned(p, sample.size, turns))
     height, width = sample.size
     # A replicated border keeps the constant fill out of the inner part's outermost pixels.
     mode = cv2.BORDER_CONSTANT if border == "constant" else cv2.BORDER_REPLICATE
     back = _back(sample.size, angle)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     rgb = np.asarray(cv2.warpAffine(sample.rgb, back, (width, height), flags=flags, borderMode=mode), np.uint8)
-    turned = _moved(sample, rgb, lambda x: _rotated(x, back))
+    turned = _moved(sample, rgb, lambda x: _rotated(x, back), None)
     return turned if border == "constant" else _inner(turned, angle)
+
+
+def _turned(points: boxes.Points, size: tuple[int, int], turns: int) -> boxes.Points:
+    """Return points (N, 2) of a picture (H, W) after quarter turns, counter-clockwise."""
+    (x, y), (height, width) = points.T, size
+    return np.stack([(x, y), (y, width - x), (width - x, height - y), (height - y, x)][turns % 4], axis=1)
 
 
 def _back(size: tuple[int, int], angle: float) -> NDArray[np.float64]:

@@ -6,8 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from pydantic import ValidationError
+
+from tamperscope.errors import InputError
 from tamperscope.report.schema import ROW, Report, Row
 from tamperscope.report.text import formula_safe, safe
+from tamperscope.settings import wrong
 
 COLUMNS = (
     "name",
@@ -55,10 +59,28 @@ def from_jsonl(text: str) -> list[Row]:
     """Return the rows of JSON lines; a last line that was cut off (no line break) is passed over.
 
     Raises:
-        pydantic.ValidationError: Another line is no row of this schema.
+        InputError: Another line is no row of this schema; the message names it.
     """
     lines = text.split("\n")[:-1]
-    return [ROW.validate_json(line) for line in lines if line.strip()]
+    return [from_line(line, f"line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def from_line(line: str | bytes, where: str) -> Row:
+    """Return the row of a single line of JSON.
+
+    Args:
+        line: As `to_jsonl_line` writes it.
+        where: Said of it where it is none.
+
+    Raises:
+        InputError: It is no row of this schema.
+    """
+    try:
+        return ROW.validate_json(line)
+    except ValidationError as error:
+        raise InputError(
+            f"{where}: expected a report of this version: {wrong(error)}; scan again, into a new file"
+        ) from error
 
 
 def detectors_of(rows: Iterable[Row]) -> list[str]:

@@ -16,7 +16,7 @@ from tamperscope.errors import InputError
 from tamperscope.files import replacing
 from tamperscope.report import tables
 from tamperscope.report.fields import json_ready
-from tamperscope.report.schema import EXIT_CODES, ROW, Row
+from tamperscope.report.schema import EXIT_CODES, Row
 from tamperscope.scanning.ledger import Lines, compact, file_of, known_by, other_run
 from tamperscope.scanning.many import Content
 
@@ -66,7 +66,7 @@ class Dataset:
     def _settle(self) -> None:
         """Drop waiting rows that the last part holds already: the run was killed before it could."""
         first = next(self._waiting.lines(), None)
-        if first is not None and known_by(*file_of(ROW.validate_json(first)))[0] in self._done:
+        if first is not None and known_by(*file_of(self._row(first)))[0] in self._done:
             self._waiting.clear()
         self.worst = max(self.worst, self._waiting.worst)
 
@@ -79,7 +79,10 @@ class Dataset:
         place = self._places.get(compact(*content))
         if place is None:
             return self._waiting.recall(content)
-        return ROW.validate_json(_reports(self._parts[place[0]])[place[1]])
+        return self._row(_reports(self._parts[place[0]])[place[1]])
+
+    def _row(self, line: str | bytes) -> Row:
+        return tables.from_line(line, self.path.name)
 
     def add(self, row: Row) -> None:
         """Append one row; every thousandth closes a part."""
@@ -94,7 +97,7 @@ class Dataset:
             self._close_part()
 
     def _close_part(self) -> None:
-        rows = [ROW.validate_json(line) for line in self._waiting.lines()]
+        rows = [self._row(line) for line in self._waiting.lines()]
         number = len(self._parts)
         part = self.path / f"part-{number:06d}.parquet"
         table = self._table(rows)

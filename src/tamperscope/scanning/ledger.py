@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tamperscope.errors import InputError
 from tamperscope.report import tables
 from tamperscope.report.fields import json_ready
-from tamperscope.report.schema import EXIT_CODES, ROW, Report, Row
+from tamperscope.report.schema import EXIT_CODES, Report, Row
 from tamperscope.report.text import formula_safe, safe
 from tamperscope.scanning.many import Content, Memory
 
@@ -128,14 +128,20 @@ class Lines:
         self._end = 0
         self._lock = threading.Lock()
         _cut(path)
-        for line in self.lines():
-            row = json.loads(line)
-            whole = row["status"] == "ok"
-            if whole and not self._like(row["reproduce"]["options"]):
-                raise other_run(path)
-            told = row["intake"] if whole else row
-            code = EXIT_CODES[row["verdict"]["level"]] if whole else 1
-            self._note(told["name"], told["sha256"], code, len(line))
+        try:
+            for line in self.lines():
+                self._read(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"'{path.name}' holds no rows of a scan; name another file with --out") from error
+
+    def _read(self, line: bytes) -> None:
+        row = json.loads(line)
+        whole = row["status"] == "ok"
+        if whole and not self._like(row["reproduce"]["options"]):
+            raise other_run(self.path)
+        told = row["intake"] if whole else row
+        code = EXIT_CODES[row["verdict"]["level"]] if whole else 1
+        self._note(told["name"], told["sha256"], code, len(line))
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -169,7 +175,7 @@ class Lines:
                 return None
             with self.path.open("rb") as stream:
                 stream.seek(place)
-                return ROW.validate_json(stream.readline())
+                return tables.from_line(stream.readline(), self.path.name)
 
     def add(self, row: Row) -> None:
         """Append one row."""

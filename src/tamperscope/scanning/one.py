@@ -29,7 +29,7 @@ from tamperscope.scanning.memory import release
 from tamperscope.signal import domains, regions
 from tamperscope.types import FloatArray, Prediction, Region, Sample
 from tamperscope.verdict import stability
-from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Curve, shipped_card
+from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, shipped_card
 from tamperscope.verdict.fusion import Reason, Verdict, decide, fuse_maps
 
 QUICK = ("blk", "dq", "ela", "jpeg_ghost", "thumbnail", "zero")
@@ -99,11 +99,7 @@ class Scanner:
         self._weigh(network)
 
     def _weigh(self, network: Network) -> None:
-        """Add what a network's own card says of its scores, where the card of the scan says nothing of it."""
-        stated = network.artifact.card.calibration
-        if stated is not None and network.name not in self.card.detectors:
-            curve = Curve.model_validate({**stated, "family": network.family})
-            self.card = self.card.with_detector(network.name, curve)
+        self.card = self.card.with_network(network.name, network.family, network.artifact.card.calibration)
 
     @property
     def networks(self) -> dict[str, Network]:
@@ -269,8 +265,8 @@ class Scanner:
         rows = [*NEVER_CHECKED]
         if untried:
             rows.append(("stability under re-delivery", untried))
-        added = (n for n in self.networks if n != registry.SHIPPED_NETWORK)
-        weighed = [n for n in added if (curve := self.card.detectors.get(n)) and curve.counts]
+        added = (n for n in self.networks if n != registry.SHIPPED_NETWORK and n in verdict.calibrated)
+        weighed = [n for n in added if self.card.detectors[n].counts]
         if weighed:
             rows.append(("false alarms of this verdict", f"the rates were measured without {', '.join(weighed)}"))
         rows += verdict.not_checked

@@ -7,14 +7,17 @@ detector that is not on the card is shown uncalibrated and never moves the verdi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from tamperscope.errors import InputError
+from tamperscope.settings import wrong
 from tamperscope.types import FloatArray, Prediction
 
 Level = Literal["no_evidence", "inconclusive", "suspicious", "strong_evidence"]
@@ -139,6 +142,19 @@ class CalibrationCard(_Frozen):
         weights = {curve.family: 1.0, **self.weights}
         return self.model_copy(update={"detectors": {**self.detectors, name: curve}, "weights": weights})
 
+    def with_network(self, name: str, family: str, stated: Mapping[str, Any] | None) -> CalibrationCard:
+        """Return a card that knows what an exported network's own card says of its scores, where it knew nothing of it.
+
+        Raises:
+            InputError: What that card says is no calibration.
+        """
+        if stated is None or name in self.detectors:
+            return self
+        try:
+            return self.with_detector(name, Curve.model_validate({**stated, "family": family}))
+        except ValidationError as error:
+            raise InputError(f"calibration of '{name}': {wrong(error)}; export the network again") from error
+
     def level(self, llr: float) -> Level:
         """Return the highest level whose threshold `llr` reaches."""
         reached: Level = "no_evidence"
@@ -154,7 +170,16 @@ def shipped_card(network: bool = True) -> CalibrationCard:
 
     Args:
         network: Whether the shipped network is among the detectors; without it other weights and thresholds hold.
+
+    Raises:
+        InputError: The file inside the package was changed.
     """
     name = "calibration.json" if network else "calibration_classical.json"
     text = resources.files("tamperscope.weights").joinpath(name).read_text(encoding="utf-8")
-    return CalibrationCard.model_validate_json(text)
+    try:
+        return CalibrationCard.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(
+            f"weights/{name}: expected a calibration card: {wrong(error)}; install tamperscope again, or make it anew "
+            "with scripts/calibrate.py"
+        ) from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from tamperscope import media
 from tamperscope.media.recompress import encode_jpeg
+from tamperscope.ops.warps import window
 from tamperscope.types import Finding, Prediction, Sample, UInt8Array
 from tamperscope.verdict.card import CalibrationCard, Level
 from tamperscope.verdict.fusion import NEGLIGIBLE, Verdict, decide
@@ -34,8 +35,8 @@ def deliveries(sample: Sample) -> Iterator[tuple[str, Sample]]:
         yield "half size, JPEG 90", _delivered(np.asarray(half, np.uint8), 90)
     yield "JPEG 70", _delivered(sample.rgb, 70)
     if min(height, width) > 16:
-        cropped = sample.rgb[CROP[0] :, CROP[1] :].copy()
-        yield f"crop of {CROP[1]} columns and {CROP[0]} rows", sample.with_pixels(cropped)
+        cropped = window(sample, *CROP, height - CROP[0], width - CROP[1])
+        yield f"crop of {CROP[1]} columns and {CROP[0]} rows", cropped
 
 
 def _delivered(rgb: UInt8Array, quality: int) -> Sample:

@@ -20,6 +20,7 @@ from tamperscope.data.sources.base import PICTURES
 from tamperscope.errors import InputError
 from tamperscope.files import replacing, write_atomic
 from tamperscope.media import Limits
+from tamperscope.settings import wrong
 
 PER_SHARD = 1000
 _KEY = re.compile(r"[\w.-]+(?:/[\w.-]+)*")
@@ -124,7 +125,10 @@ def _unpacked(shard: str, key: str, members: dict[str, bytes], folder: Path) -> 
     try:
         return Entry.model_validate({**fields, "image": image})
     except ValidationError as error:
-        raise InputError(f"shard {shard}, sample {key}: {error}") from error
+        raise InputError(
+            f"shard {shard}, sample {key}: expected fields of a manifest's line in its .json: {wrong(error)}; "
+            "mend it and write the shard again"
+        ) from error
 
 
 def _fields(data: bytes, where: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def read(tree: Tree) -> Iterator[Found]:
 def news(tree: Tree, folder: str, group: Callable[[Pair], str]) -> Iterator[Found]:
     """Yield the pictures of pairs with `text`, `manipulation` as the makers call it, and what is fake in both.
 
-    `boxes` is the changed face, `faces` are all that a detector found; `text_positions` count the words of the text.
+    `boxes` is the changed face, `face_boxes` all that a detector found; `text_positions` count the words of the text.
 
     Args:
         tree: Files of the set.
@@ -67,5 +67,5 @@ def _facts(pair: Pair) -> dict[str, Any]:
     if pair.get("fake_text_pos"):
         facts["text_positions"] = pair["fake_text_pos"]
     if pair.get("mtcnn_boxes"):
-        facts["faces"] = pair["mtcnn_boxes"]
+        facts["face_boxes"] = pair["mtcnn_boxes"]
     return facts

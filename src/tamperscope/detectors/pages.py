@@ -1,0 +1,38 @@
+"""Pages: words of a scanned page that were copied, retyped or covered, told by a small network inside of the package.
+
+How. `networks.braid`, which went on from the localizer's weights to learn pages alone: compression, noise and colour of
+each place against the rest of the page. White paper is judged, too. Its card in `weights/pages` tells of the pictures,
+the licence, what it was measured on, and where it fails. It is asked without torch.
+
+Limits. It learned from words that our own forge changed on two dozen receipts of one collection, and knows no other
+hands, printers or scanners. What a page looks like is decided first (`signal.domains`); on anything else it abstains.
+After messengers, screenshots and strong compression it misses most. See `results/`.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import ClassVar
+
+from tamperscope.detectors.base import Guide
+from tamperscope.detectors.network import Network
+
+
+class Pages(Network):
+    """The exported network of edited pages that the package ships.
+
+    Raises:
+        InputError: Its files are not those that its card was written for.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("document",)
+    min_side = 128
+    guide = Guide(
+        looks_at="Compression, noise and colour of each word and its paper, against the rest of the page.",
+        how_to_read="Bright words differ as words did that were copied, retyped or covered in its training.",
+        when_it_lies="Stamps, logos, handwriting and pages put together by a program can mislead it.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(Path(str(resources.files("tamperscope.weights"))) / "pages")
