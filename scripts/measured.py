@@ -15,9 +15,9 @@ from tamperscope.types import Prediction, Sample
 
 Row = list[float | None]
 """Number of the group, label, score; of a forged picture pixel F1 at 0.5 and pixel AUC, and where the order of its
-edits is asked, fixed and adaptive accuracy."""
+edits is asked, fixed and adaptive accuracy, and the fixed accuracy of who names none."""
 PIXEL = {"pixel_f1": 3, "pixel_auc": 4}
-ORDER = {"sequence_fixed": 5, "sequence_adaptive": 6}
+ORDER = {"sequence_fixed": 5, "sequence_adaptive": 6, "sequence_unnamed": 7}
 METRICS = (*PIXEL, "image_auc")
 
 
@@ -46,7 +46,8 @@ def _ordered(answer: Prediction, sample: Sample) -> Row:
     if "sequence" not in answer.evidence or not truth:
         return []
     called = answer.evidence["sequence"]
-    return [round(sequences.fixed_accuracy(called, truth), 4), round(sequences.adaptive_accuracy(called, truth), 4)]
+    fixed, adaptive = sequences.fixed_accuracy(called, truth), sequences.adaptive_accuracy(called, truth)
+    return [round(value, 4) for value in (fixed, adaptive, sequences.fixed_accuracy([], truth))]
 
 
 def summary(seeds: Sequence[list[Row]]) -> dict[str, Any]:

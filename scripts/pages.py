@@ -18,8 +18,8 @@ Every system at its tiny size, each seed trained on the same {count} forgeries w
 of 8 windows of {side} pixels, AdamW, rate 0.002, the same windows in the same order. The last network counts; nothing
 was chosen. Groups of source pictures are in one part only. {counts}. Pixel metrics are means over forged pictures at
 their own resolution (F1 at the fixed threshold 0.5); image AUC is of the scores (.5 is chance), alarms is the share of
-pristine pictures with a score above 0.5. In brackets: 95 % bootstrap by group of the mean over seeds; then the least
-and the most of the seeds. Images a second: forward and backward of a training step, one core, the best of several
+pristine pictures with a score above 0.5{order}. In brackets: 95 % bootstrap by group of the mean over seeds; then the
+least and the most of the seeds. Images a second: forward and backward of a training step, one core, the best of several
 turns. Made by `scripts/comparison.py`.
 
 {table}
@@ -31,6 +31,7 @@ without any pretrained weights. **What it does not mean.** Nothing here ranks th
 250 times the parameters, start from large pretrained backbones, see a hundred times the pictures, and have recipes of
 their own. Differences that are smaller than the spread of the seeds are none.
 """
+ORDER = ", sequence_unnamed is the fixed accuracy of who names no edit"
 CROSS = """# Across domains
 
 The networks of the pages `comparison_*`, each trained in one domain alone, asked about {count} pictures of every
@@ -74,6 +75,7 @@ def domain(contest: Contest, titles: Mapping[str, str], result: dict[str, Any], 
         windows=contest.steps * 8,
         counts=counts,
         table=measured.markdown(head, lines),
+        order=ORDER if any(m in r["held"] for r in result.values() for m in measured.ORDER) else "",
         clear=_clear(result, order) if contest.pixels else "",
     )
     return _filled(text)

@@ -22,6 +22,7 @@ SHIPPED = (
     "localizer",
     "localizer_robustness",
     "mvss",
+    "pages",
     "robustness",
 )
 BASE = """
@@ -121,7 +122,11 @@ def test_what_is_wrong_with_fields_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_sets_that_scripts_make_name_these() -> None:
     assert protocol.load("mvss").made_by == "tamperscope data prepare"
-    for name, script in (("domains", "domains.py"), ("localizer_robustness", "localizer.py forge")):
+    for name, script in (
+        ("domains", "domains.py"),
+        ("localizer_robustness", "localizer.py forge"),
+        ("pages", "documents.py forge"),
+    ):
         assert protocol.load(name).made_by == f"python scripts/{script}"
 
 

@@ -78,6 +78,7 @@ def test_marks_the_word_whose_history_differs_and_nothing_else(page: Typed, scan
     assert before.heatmap is not None
     assert after.heatmap is not None
     assert (before.heatmap < 0.5).all()
+    assert [reason.code for found in (before, after) for reason in found.reasons] == ["pages.none", "pages.share"]
     assert after.score > before.score + 0.3
     assert after.heatmap[around(page.boxes[word])].mean() > 0.5
     rest = after.heatmap.copy()

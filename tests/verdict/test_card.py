@@ -107,9 +107,17 @@ def test_what_has_no_score_has_no_worth() -> None:
     assert card.calibrate(Prediction("of_another_package", (8, 8), 3.0)) is None
 
 
+def test_a_few_sources_cap_what_a_score_is_worth() -> None:
+    told = {"scores": (0, 1, 2), "llr": (-3, 1, 4), "low": (-4, 0, 2), "high": (0, 2, 5), "heat_llr": (0, 1)}
+    curve = Curve.model_validate({"family": "network", "counts": True, "why": "few", **told})
+    capped = curve.capped(4)
+    assert (capped.llr, capped.low, capped.high) == ((-3, 1, 1.6094), (-4, 0, 1.6094), (0, 1.6094, 1.6094))
+    assert curve.capped(10_000) == curve
+
+
 def test_a_network_whose_card_says_no_calibration_is_told_so() -> None:
     card = shipped_card()
     assert card.with_network("new", "network", None) is card
     assert card.with_network("blk", "network", {"scores": []}) is card
-    with pytest.raises(InputError, match="calibration of 'new'.*export the network again"):
+    with pytest.raises(InputError, match=r"calibration of 'new'.*export the network again"):
         card.with_network("new", "network", {"scores": "many"})

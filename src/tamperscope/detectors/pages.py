@@ -17,6 +17,9 @@ from typing import ClassVar
 
 from tamperscope.detectors.base import Guide
 from tamperscope.detectors.network import Network
+from tamperscope.types import Finding, Prediction, Sample
+
+_LEAST = 5e-5  # of the page's pixels
 
 
 class Pages(Network):
@@ -36,3 +39,14 @@ class Pages(Network):
 
     def __init__(self) -> None:
         super().__init__(Path(str(resources.files("tamperscope.weights"))) / "pages")
+
+    def analyze(self, sample: Sample) -> Prediction:
+        """Return what it says of a page; see `Detector.analyze`."""
+        answer = super().analyze(sample)
+        share = answer.evidence["share"]
+        text = f"Words of the page differ from the rest of it as edited ones do: {share:.2%} of its pixels."
+        if share < _LEAST:
+            text = "No word of the page differs from the rest of it as edited ones do."
+        told = {"share": share, "score": answer.score}
+        answer.reasons = [Finding("pages.none" if share < _LEAST else "pages.share", text, "info", told, self.name)]
+        return answer

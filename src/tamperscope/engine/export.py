@@ -339,8 +339,10 @@ def _curve(
     curve = fit.fit_curve(rows, name, "network", counts, why, [float(v) for v in heat])
     # Who judges whole pictures does not look for edits of a part, and its silence is no evidence against these.
     curve = curve if counted else curve.one_sided()
+    sources = len({row.source for row in rows if not row.forged})
+    curve = curve.capped(sources)
     names = ", ".join(Path(d.manifest).parent.name or d.manifest for d in data)
-    population = f"{len(rows) - forged} pristine and {forged} forged pictures of {names}"
+    population = f"{len(rows) - forged} pristine (of {sources} sources) and {forged} forged pictures of {names}"
     return curve.model_copy(update={"population": population}).model_dump(mode="json")
 
 

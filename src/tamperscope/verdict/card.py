@@ -76,6 +76,15 @@ class Curve(_Frozen):
         """Return what `score` is worth; the outermost knots hold beyond them."""
         return Calibrated(*(float(np.interp(score, self.scores, y)) for y in (self.llr, self.low, self.high)))
 
+    def capped(self, sources: int) -> Curve:
+        """Return a curve whose ratios, their intervals too, are at most `sources` + 1.
+
+        Authentic pictures of a few sources of which none alarms leave it open whether one in `sources` + 1 would.
+        """
+        most = round(math.log(sources + 1), 4)
+        columns = {name: tuple(min(v, most) for v in getattr(self, name)) for name in ("llr", "low", "high")}
+        return self.model_copy(update=columns)
+
     def one_sided(self) -> Curve:
         """Return the same curve for a detector whose silence says nothing: evidence for, and none against."""
         return self.model_copy(

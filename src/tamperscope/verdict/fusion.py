@@ -21,7 +21,7 @@ DECLARED_LEVEL: Mapping[str, Level] = {"generated": "strong_evidence", "edited_b
 NEGLIGIBLE = 0.1  # natural-log units: odds that change by a tenth are no reason
 
 _QUIET = frozenset(
-    ("dq.double_throughout", "jpeg_ghost.none", "noisesniffer.none", "splicebuster.uniform", "text.none")
+    ("dq.double_throughout", "jpeg_ghost.none", "noisesniffer.none", "pages.none", "splicebuster.uniform", "text.none")
 )
 """Reasons of detectors that found nothing: true beside a score that counts for an alteration, but no reason for one."""
 
