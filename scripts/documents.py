@@ -16,7 +16,7 @@ from pathlib import Path
 
 from localizer import SEED, SHARES
 
-from tamperscope.data.manifest import Manifest, write
+from tamperscope.data.manifest import Entry, Manifest, write
 from tamperscope.data.splitting import split
 from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge as make
@@ -41,14 +41,18 @@ COUNTS = {
 }
 
 
+def untouched(entry: Entry) -> bool:
+    """Return whether an authentic picture is a page as it was scanned."""
+    return PAGES in entry.image and Path(entry.image).stem not in OVERLAID
+
+
 def forge(args: argparse.Namespace) -> None:
     """Write the pages' parts and their forgeries."""
     print(split(Manifest(args.manifest).where(split="train"), args.work / "photos", SHARES, SEED))
     for part, counts in ((part, COUNTS[part]) for part in args.parts):
         listed = args.work / "photos" / f"{part}_pages.jsonl"
         photos = Manifest(args.work / "photos" / f"{part}.jsonl")
-        chosen = (e for e in photos if PAGES in e.image and Path(e.image).stem not in OVERLAID)
-        print(part, write(listed, chosen), "pages")
+        print(part, write(listed, (entry for entry in photos if untouched(entry))), "pages")
         for name, number in counts.items():
             stated = forging.load("document", SETS[name])
             print(name, make(str(listed), stated, number, SEED, args.work / part / name, args.workers), flush=True)

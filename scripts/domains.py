@@ -12,6 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
+from documents import PAGES, untouched
 from generated import DECODERS, changes
 from localizer import SEED, SETS, SHARES
 
@@ -20,7 +21,6 @@ from tamperscope.data.splitting import split
 from tamperscope.forging import recipe as forging
 from tamperscope.forging.run import forge as make
 
-PAGES = "train/documents/"
 GENERATORS = [name for name in DECODERS if name != "upscaled"]  # that one needs networks of others
 DOMAINS: dict[str, tuple[str, tuple[str, ...], int, bool]] = {
     "manipulated": (*SETS["small"], 60, False),
@@ -42,7 +42,7 @@ def main() -> None:
     untrained = [entry for part in parts for entry in part]
     listed = {pages: args.work / "photos" / f"untrained{'_pages' * pages}.jsonl" for pages in (False, True)}
     for pages, path in listed.items():
-        write(path, (entry for entry in untrained if (PAGES in entry.image) == pages))
+        write(path, (e for e in untrained if (untouched(e) if pages else PAGES not in e.image)))
     for name, (stated, change, count, pages) in DOMAINS.items():
         found = make(str(listed[pages]), forging.load(stated, change), count, SEED, args.work / name, args.workers)
         print(name, found, flush=True)

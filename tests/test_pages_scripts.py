@@ -14,6 +14,7 @@ import documents
 import domains
 import other_pages
 
+from tamperscope.data.manifest import Entry
 from tamperscope.forging import recipe as forging
 from typed_page import typed
 
@@ -26,6 +27,13 @@ def test_every_set_has_a_recipe() -> None:
     for stated, change, count, _ in domains.DOMAINS.values():
         assert forging.load(stated, change).operations
         assert count
+
+
+def test_scans_onto_which_something_was_typed_are_no_untouched_pages() -> None:
+    folder = f"data/{documents.PAGES}images"
+    found = [documents.untouched(Entry(image=f"{folder}/{name}.jpg")) for name in ("005", *documents.OVERLAID)]
+    assert found == [True] + [False] * len(documents.OVERLAID)
+    assert not documents.untouched(Entry(image="data/train/people/images/005.jpg"))
 
 
 @pytest.mark.parametrize("edit", other_pages.EDITS)
