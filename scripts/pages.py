@@ -99,10 +99,12 @@ def _clear(result: dict[str, Any], order: list[str]) -> str:
     if bar is None:
         return ""
     clear = [name for name in order if result[name]["held"].get("pixel_auc", {"low": 0})["low"] > bar["high"]]
-    return (
+    told = (
         f"Clear of `{baselines.CENTRE_BLOB}`, which looks at nothing, on what was held out, by intervals of pixel AUC: "
-        f"{', '.join(clear) or 'none'}. On pixels, the others have found nothing that counts in so few steps."
+        f"{', '.join(clear) or 'none'}."
     )
+    others = {name for name, found in result.items() if "pixel_auc" in found["held"]} - {*clear, baselines.CENTRE_BLOB}
+    return f"{told} On pixels, the others have found nothing that counts in so few steps." if others else told
 
 
 def cross(result: dict[str, Any], count: int) -> str:
