@@ -4,7 +4,7 @@
 
 Nothing of `tamperscope.ops` takes part. A word is retyped in Pillow's own font on paper of one colour, replaced by
 another line's pixels, erased by OpenCV's inpainting (Telea) or its Poisson blending; histories and files are written as
-`other_hands.py` writes them. Every forgery has a twin that went the same way without the edit.
+`writers.py` does it. Every forgery has a twin that went the same way without the edit.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from other_hands import drawn, reread
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
+from writers import drawn, reread
 
 from tamperscope import media
 from tamperscope.data.manifest import Entry, Manifest, write

@@ -173,7 +173,7 @@ MINIS = [
                 manipulation="face_attribute&text_attribute",
                 boxes=[[1, 2, 3, 4]],
                 text_positions=[1],
-                faces=[[1, 2, 3, 4], [5, 6, 7, 8]],
+                face_boxes=[[1, 2, 3, 4], [5, 6, 7, 8]],
             ),
             real(
                 "DGM4/origin/bbc/0001/7.jpg",
