@@ -63,7 +63,8 @@ PLANTED = (
     "ranges={trace_noise: {sigma: [4, 8]}, trace_grid: {quality: [50, 75]}}",
     "hosts={min_side: 96, max_side: 256, recompressed: 0.0}",
 )
-_SMALL = ("hosts.max_side=256", 'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}')
+_CLEAN = 'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}'
+_SMALL = ("hosts.max_side=256", _CLEAN)
 # Forged after they are cut out, or cutting would smooth the traces away; blends taught nothing in as many steps.
 _FACES = (
     *('deliveries={"": 1}', "hosts={min_side: 64, recompressed: 0.0}"),
@@ -71,7 +72,7 @@ _FACES = (
 )
 # Compressed before, as a scan is: what is put on it was not.
 _PAGES = (
-    'deliveries={"": 1, "jpeg:quality=90..98,subsampling=4:4:4": 1}',
+    _CLEAN,
     "hosts={max_side: 1024, recompressed: 1.0, qualities: [60, 80]}",
 )
 

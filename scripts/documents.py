@@ -1,12 +1,10 @@
-"""Make what the shipped detector of edited pages learns, is chosen by and measured on, and measure it.
+"""Make what the shipped detector of edited pages learns, is chosen by and measured on.
 
     python scripts/documents.py forge --manifest DATA/manifest.jsonl --work out/documents --workers 2
 
-
 `forge` parts the authentic pictures of the `train` split by group, as scripts/localizer.py does, takes the scanned
 pages of each part, and changes words of them: at their own size and at 1024 pixels in all deliveries, and as scans that
-were compressed before they were edited. It goes on where it stopped. `measure` asks the shipped detector, the shipped
-localizer and a map that looks at nothing.
+were compressed before they were edited. It goes on where it stopped. `tamperscope bench pages` measures.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ another line's pixels, erased by OpenCV's inpainting (Telea) or its Poisson blen
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 from collections import Counter
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.progress import track
 from writers import drawn, reread
 
 from tamperscope import media
+from tamperscope.data import text_boxes
 from tamperscope.data.manifest import Entry, Manifest, write
 from tamperscope.files import write_atomic
 
@@ -31,11 +31,10 @@ Pixels = np.ndarray
 
 
 def lines(path: Path, scale: float) -> list[Box]:
-    """Return the boxes of the lines of a page, as SROIE lists them: four corners, then the text."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
-        corners = [np.array(row[:8], float).reshape(4, 2) * scale for row in csv.reader(stream) if len(row) >= 8]
-    boxes = [(*c.min(0).astype(int), *np.ceil(c.max(0)).astype(int)) for c in corners]
-    return [(int(a), int(b), int(c), int(d)) for a, b, c, d in boxes if c - a >= 24 and d - b >= 9]
+    """Return the boxes of the lines of a page that are large enough, at a scale."""
+    boxes = [np.array(box) * scale for box, _ in text_boxes.read(path)]
+    whole = [(*map(int, box[:2]), *map(int, np.ceil(box[2:]))) for box in boxes]
+    return [(a, b, c, d) for a, b, c, d in whole if c - a >= 24 and d - b >= 9]
 
 
 def part_of(box: Box, rng: np.random.Generator) -> Box:
