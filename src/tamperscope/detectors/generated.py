@@ -16,11 +16,8 @@ be. Below a JPEG quality of 75 it abstains.
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-
 from tamperscope.detectors.base import Guide, NotApplicable
-from tamperscope.detectors.network import Network
+from tamperscope.detectors.network import Network, shipped
 from tamperscope.media.quantization import nearest_quality
 from tamperscope.types import Finding, Prediction, Sample
 
@@ -45,7 +42,7 @@ class Generated(Network):
     )
 
     def __init__(self) -> None:
-        super().__init__(Path(str(resources.files("tamperscope.weights"))) / "generated")
+        super().__init__(shipped("generated"))
 
     def analyze(self, sample: Sample) -> Prediction:
         """Return the score, and whether it reaches the threshold of the card; see `Detector.analyze`."""

@@ -12,14 +12,11 @@ Strong compression, messengers and screenshots take that away; see `results/`.
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from tamperscope.detectors.base import Guide, NotApplicable
-from tamperscope.detectors.network import Network
+from tamperscope.detectors.network import Network, shipped
 from tamperscope.types import BoolArray, Prediction, Sample, UInt8Array
 
 _DARK, _BRIGHT = 4, 251
@@ -42,7 +39,7 @@ class Localizer(Network):
     )
 
     def __init__(self) -> None:
-        super().__init__(Path(str(resources.files("tamperscope.weights"))) / "localizer")
+        super().__init__(shipped("localizer"))
 
     def ask(self, sample: Sample) -> Prediction:
         """Return the network's answer, cold where nothing can be judged, with the score of its map."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import ClassVar
 
@@ -91,6 +92,11 @@ class Network(Detector):
         if self.artifact.card.input.how != "face":
             return "judges the picture as a whole"
         return f"was asked of {faces} face{'s' * (faces != 1)}; the worst one counts"
+
+
+def shipped(name: str) -> Path:
+    """Return the folder of a network inside of the package."""
+    return Path(str(resources.files("tamperscope.weights"))) / name
 
 
 def _sure(region: Region, confidence: FloatArray) -> Region:

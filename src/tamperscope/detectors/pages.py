@@ -11,12 +11,10 @@ After messengers, screenshots and strong compression it misses most. See `result
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
 from typing import ClassVar
 
 from tamperscope.detectors.base import Guide
-from tamperscope.detectors.network import Network
+from tamperscope.detectors.network import Network, shipped
 from tamperscope.types import Finding, Prediction, Sample
 
 _LEAST = 5e-5  # of the page's pixels
@@ -38,7 +36,7 @@ class Pages(Network):
     )
 
     def __init__(self) -> None:
-        super().__init__(Path(str(resources.files("tamperscope.weights"))) / "pages")
+        super().__init__(shipped("pages"))
 
     def analyze(self, sample: Sample) -> Prediction:
         """Return what it says of a page; see `Detector.analyze`."""

@@ -81,14 +81,16 @@ class Curve(_Frozen):
 
         Authentic pictures of a few sources of which none alarms leave it open whether one in `sources` + 1 would.
         """
-        most = round(math.log(sources + 1), 4)
-        columns = {name: tuple(min(v, most) for v in getattr(self, name)) for name in ("llr", "low", "high")}
-        return self.model_copy(update=columns)
+        return self._within(-math.inf, round(math.log(sources + 1), 4))
 
     def one_sided(self) -> Curve:
         """Return the same curve for a detector whose silence says nothing: evidence for, and none against."""
+        return self._within(0.0, math.inf)
+
+    def _within(self, least: float, most: float) -> Curve:
+        columns = ("llr", "low", "high")
         return self.model_copy(
-            update={name: tuple(max(0.0, v) for v in getattr(self, name)) for name in ("llr", "low", "high")}
+            update={name: tuple(min(max(least, v), most) for v in getattr(self, name)) for name in columns}
         )
 
     def heat_table(self) -> FloatArray:
