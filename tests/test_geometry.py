@@ -93,6 +93,17 @@ def test_resize_keeps_linear_ramps_and_does_not_shift(size: tuple[int, int]) -> 
     np.testing.assert_allclose(plan.invert(plan.apply(ramp))[inner], ramp[inner], atol=2e-3)
 
 
+def test_what_becomes_smaller_by_area_is_the_mean_of_what_it_covers() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (60, 40, 3), dtype=np.uint8)
+    found = Fit("area", (12, 10)).plan((60, 40)).cut(picture, 0)
+    wanted = picture.reshape(12, 5, 10, 4, 3).mean((1, 3))
+    assert np.abs(found - wanted).max() <= 0.5
+    assert np.abs(Fit("resize", (12, 10)).plan((60, 40)).cut(picture, 0) - wanted).max() > 20, "a linear one skips most"
+    larger = Fit("area", (120, 80)).plan((60, 40))
+    assert (larger.cut(picture, 0) == Fit("resize", (120, 80)).plan((60, 40)).cut(picture, 0)).all()
+    assert larger.valid(0).all()
+
+
 def test_seams_are_blended_not_cut() -> None:
     plan = Fit("tile", 32, 8).plan((32, 56))
     maps = np.stack([np.zeros((32, 32)), np.ones((32, 32))]).astype(np.float32)

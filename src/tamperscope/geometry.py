@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tamperscope.errors import InvalidValueError
 from tamperscope.types import BoolArray, Box, FloatArray
 
-How = Literal["resize", "pad", "tile"]
+How = Literal["resize", "area", "pad", "tile"]
 
 PIECE, PIECES = 32, 4
 """Side of a mosaic's pieces in pixels, and how many there are along each side."""
@@ -29,7 +29,8 @@ class Fit:
     """How a picture is brought to canvases of one size.
 
     Attributes:
-        how: `resize` warps it to one canvas (the aspect ratio is lost), `pad` puts it at the top left of one
+        how: `resize` warps it to one canvas (the aspect ratio is lost) linearly, `area` does so by the mean of the
+            pixels that each pixel of a smaller canvas covers, `pad` puts it at the top left of one
             canvas, `tile` covers it with canvases that overlap and stay inside it.
         side: Of a canvas in pixels: of a square one, or (height, width).
         overlap: For `tile`: least number of pixels that neighbouring tiles share; their seams are blended over it.
@@ -43,13 +44,18 @@ class Fit:
     grid: int = 1
 
     @property
+    def warps(self) -> bool:
+        """Whether the picture fills the canvas, whatever its shape."""
+        return self.how in ("resize", "area")
+
+    @property
     def canvas(self) -> tuple[int, int]:
         """(H, W) of a canvas."""
         return (self.side, self.side) if isinstance(self.side, int) else self.side
 
     def __post_init__(self) -> None:
-        if self.how not in ("resize", "pad", "tile"):
-            raise InvalidValueError(f"Fit.how: expected resize, pad or tile, found '{self.how}'")
+        if self.how not in get_args(How):
+            raise InvalidValueError(f"Fit.how: expected resize, area, pad or tile, found '{self.how}'")
         if self.grid < 1 or self.overlap < 0 or self.overlap + self.grid > min(self.canvas):
             raise InvalidValueError(
                 "Fit: expected grid >= 1, overlap >= 0 and side >= overlap + grid, "
@@ -121,8 +127,8 @@ class Plan:
         """
         if picture.shape[:2] != self.size:
             raise InvalidValueError(f"Plan.cut: planned for {self.size}, found a picture of {picture.shape[:2]}")
-        if self.fit.how == "resize":
-            return _resize(picture, self.fit.canvas)
+        if self.fit.warps:
+            return _resize(picture, self.fit.canvas, by_area=self.fit.how == "area")
         x0, y0, x1, y1 = self.boxes[index]
         canvas = np.zeros((*self.fit.canvas, *picture.shape[2:]), picture.dtype)
         canvas[: y1 - y0, : x1 - x0] = picture[y0:y1, x0:x1]
@@ -135,7 +141,7 @@ class Plan:
     def valid(self, index: int) -> BoolArray:
         """Return (h, w) bool: which pixels of canvas `index` come from the picture."""
         area = np.zeros(self.fit.canvas, bool)
-        if self.fit.how == "resize":
+        if self.fit.warps:
             area[:] = True
         else:
             x0, y0, x1, y1 = self.boxes[index]
@@ -156,7 +162,7 @@ class Plan:
         stream: Iterator[NDArray[Any]] = iter(maps)
         first = next(stream)
         outer = first.shape[:-2]
-        if self.fit.how == "resize":
+        if self.fit.warps:
             flat = first.astype(np.float32).reshape(-1, *first.shape[-2:])
             return np.asarray([_resize(one, self.size) for one in flat], np.float32).reshape(*outer, *self.size)
         total = np.zeros((*outer, *self.size), np.float32)
@@ -187,10 +193,12 @@ class Plan:
         return (left * right).astype(np.float32)
 
 
-def _resize(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def _resize(picture: NDArray[Any], size: tuple[int, int], by_area: bool = False) -> NDArray[Any]:
     if picture.shape[:2] == size:
         return picture.copy()
     labels = picture.dtype.kind in "bi" or (picture.dtype.kind == "u" and picture.ndim == 2)
     source = picture.astype(np.uint8) if picture.dtype == np.bool_ else picture
-    how = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_LINEAR
+    # By area, OpenCV enlarges in blocks.
+    smaller = by_area and size[0] * size[1] < picture.shape[0] * picture.shape[1]
+    how = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(source, (size[1], size[0]), interpolation=how)).astype(picture.dtype)

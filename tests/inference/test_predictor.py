@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -49,6 +50,19 @@ def test_what_is_asked_of_a_network_is_little_more_than_the_picture(size: tuple[
 def test_a_network_of_fixed_size_sees_squares_and_a_whole_picture_its_own_shape() -> None:
     assert View("tile", 256, 64, fixed=True).plan((40, 300)).fit.canvas == (256, 256)
     assert View("pad", 256, multiple=32).plan((40, 300)).fit.canvas == (64, 320)
+
+
+@given(st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
+@settings(max_examples=100, deadline=None)
+def test_a_scaled_picture_has_one_size_and_its_own_shape(size: tuple[int, int]) -> None:
+    view = View("scale", 320, multiple=32)
+    plan = view.plan(size)
+    canvas = plan.fit.canvas
+    assert (len(plan), min(canvas)) == (1, 320)
+    shape = min(max(size) / min(size), 4)
+    assert abs(max(canvas) - 320 * shape) <= 16
+    assert size[0] == size[1] or (canvas[0] > canvas[1]) == (size[0] > size[1]) or shape < 1.1
+    assert replace(view, fixed=True).plan(size).fit.canvas == (320, 320)
 
 
 def test_maps_do_not_depend_on_where_tiles_meet() -> None:

@@ -140,6 +140,23 @@ def test_a_tower_of_the_users_is_told_colours_as_it_knows_them(tmp_path: Path) -
         torch.testing.assert_close(tiny(family=family).mean.flatten(), torch.tensor(colours))
 
 
+def test_channels_of_many_stages_are_brought_to_one_scale() -> None:
+    """Without it those that are large by nature would learn alone."""
+    net = tiny(family="lite").train()
+    assert net.any_size
+    assert not tiny().any_size
+    image = torch.rand(8, 3, 64, 96)
+    found = net.alike(net.tower(image))
+    torch.testing.assert_close(found.mean(0), torch.zeros(net.tower.features), atol=1e-3, rtol=0)
+    assert parameters(net, trainable=True) == net.tower.features + 1
+    digest, before = net.tower.digest(), net.alike.running_mean.clone()
+    net.eval()
+    with torch.inference_mode():
+        net(image)
+    assert torch.equal(net.alike.running_mean, before), "asking teaches nothing"
+    assert net.tower.digest() == digest
+
+
 def test_what_fills_a_canvas_up_is_not_looked_at() -> None:
     net, image = tiny(), torch.rand(1, 3, SIDE, SIDE)
     valid = torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)

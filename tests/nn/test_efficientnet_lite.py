@@ -25,6 +25,20 @@ def test_it_has_the_published_number_of_parameters_and_maps() -> None:
     assert whole.strides == (2, 4, 8, 16, 32)
 
 
+def test_each_stage_is_the_beginning_of_those_with_more() -> None:
+    whole = EfficientNetLite0(7).eval()
+    image = torch.rand(1, 3, 32, 64)
+    maps = whole.each(image)
+    assert [x.shape[1] for x in maps] == list(whole.each_width) == [16, 24, 40, 80, 112, 192, 320]
+    assert [32 // x.shape[2] for x in maps] == list(whole.each_stride) == [2, 4, 8, 16, 16, 32, 32]
+    for place, found in zip((0, 1, 2, 4, 6), whole(image), strict=True):
+        assert torch.equal(maps[place], found)
+    for stages in range(1, 7):
+        part = EfficientNetLite0(stages).eval()
+        part.load_state_dict({name: value for name, value in whole.state_dict().items() if name in part.state_dict()})
+        torch.testing.assert_close(part.each(image)[-1], maps[stages - 1])
+
+
 def test_weights_go_by_name_and_what_is_not_here_is_left_out(tmp_path: Path) -> None:
     whole, part = EfficientNetLite0(7), EfficientNetLite0(5).eval()
     save_file(whole.state_dict(), tmp_path / "w.safetensors")

@@ -13,13 +13,15 @@ transformers = pytest.importorskip("transformers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from tamperscope.errors import InvalidValueError, UnknownNameError  # noqa: E402
+from tamperscope.errors import InputError, InvalidValueError, UnknownNameError  # noqa: E402
 from tamperscope.nn import towers  # noqa: E402
 from tamperscope.nn.backbone_sizes import FAMILIES  # noqa: E402
-from tamperscope.nn.towers import Tower  # noqa: E402
+from tamperscope.nn.efficientnet_lite import EfficientNetLite0  # noqa: E402
+from tamperscope.nn.towers import Frozen  # noqa: E402
 
 MODELS = {"clip": "CLIPVisionModelWithProjection", "vit": "ViTModel", "dinov2": "Dinov2Model"}
 every = pytest.mark.parametrize("family", MODELS)
+all_towers = pytest.mark.parametrize("family", towers.COLOURS)
 
 
 def library(family: str, name: str | None = None) -> Any:
@@ -66,7 +68,21 @@ def test_the_vector_is_the_librarys_own(family: str, saved: Any) -> None:
     assert tower.multiple == model.config.patch_size
 
 
-@every
+def test_lite_tells_mean_and_deviation_of_each_stage(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    net = EfficientNetLite0(7).eval()
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    tower, image = towers.build("lite", weights=tmp_path / "w.safetensors"), torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        found, maps = tower(image), net.each(image)[:6]
+    wanted = [part for x in maps for part in (x.mean((2, 3)), x.flatten(2).std(2, correction=0))]
+    torch.testing.assert_close(found, torch.cat(wanted, 1))
+    assert (tower.features, tower.multiple) == (found.shape[1], 32) == (2 * 464, 32)
+    with pytest.raises(InputError, match="EfficientNet-Lite0"):
+        towers.build("lite", weights=tmp_path / "none.safetensors")
+
+
+@all_towers
 def test_drawn_weights_are_the_same_each_time_and_disturb_no_draw(family: str) -> None:
     torch.manual_seed(1)
     first, after = towers.build(family), torch.rand(3)
@@ -80,10 +96,10 @@ def test_drawn_weights_are_the_same_each_time_and_disturb_no_draw(family: str) -
     assert first.digest() != second.digest()
 
 
-@every
+@all_towers
 def test_nothing_of_it_learns(family: str) -> None:
     tower = torch.nn.Sequential(towers.build(family)).train()[0]
-    assert isinstance(tower, Tower)
+    assert isinstance(tower, Frozen)
     assert not any(module.training for module in tower.modules())
     assert not any(p.requires_grad for p in tower.parameters())
     assert not tower(pictures(tower.multiple, 2 * tower.multiple)).requires_grad

@@ -193,8 +193,8 @@ class Validation(_Model):
     Attributes:
         every: Steps between validations; 0 = only at the end.
         metric: Of `METRICS`; for an `image_…` or a `sequence_…` one no mask is opened.
-        how: `tile`, or `pad`: the whole picture at once.
-        side: Of a tile.
+        how: `tile`; `pad`: the whole picture at once; or `scale`: the whole one in one size.
+        side: Of a tile; of `scale` the shorter side.
         overlap: Of tiles, pixels.
         batch: Tiles at once.
         allow_held_out: Whether entries of the splits `dev` and `test` may choose the network.
@@ -202,7 +202,7 @@ class Validation(_Model):
 
     every: NonNegativeInt = 0
     metric: str = "pixel_f1"
-    how: Literal["tile", "pad"] = "tile"
+    how: Literal["tile", "pad", "scale"] = "tile"
     side: PositiveInt = 512
     overlap: NonNegativeInt = 64
     batch: PositiveInt = 4

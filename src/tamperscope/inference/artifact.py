@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tamperscope.errors import InputError
 from tamperscope.files import write_atomic
-from tamperscope.inference.predictor import Arrays, Predictor, View
+from tamperscope.inference.predictor import Arrays, Predictor, Shown, View
 from tamperscope.settings import wrong
 
 CARD, GRAPH, WEIGHTS = "card.json", "network.onnx", "weights.safetensors"
@@ -41,7 +41,7 @@ class Input(_Model):
     """How the network is asked: RGB as stored, (N, 3, S, S) float32 in [0, 1]; all else is in the graph.
 
     Attributes:
-        how: `tile`, `pad` or `face`; see `inference.predictor.View`, as for the others.
+        how: `tile`, `pad`, `scale` or `face`; see `inference.predictor.View`, as for the others.
         side: Of a canvas, pixels.
         overlap: Of tiles, pixels.
         multiple: Sides are multiples of it.
@@ -50,7 +50,7 @@ class Input(_Model):
         grid: Tiles begin at multiples of it.
     """
 
-    how: Literal["tile", "pad", "face"]
+    how: Shown
     side: int = Field(gt=0, le=8192)
     overlap: int = Field(ge=0)
     multiple: int = Field(gt=0)

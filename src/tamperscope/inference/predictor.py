@@ -18,6 +18,9 @@ from tamperscope.types import FloatArray, Prediction, Sample
 
 Arrays = Mapping[str, NDArray[Any]]
 Forward = Callable[[Arrays], Arrays]
+Shown = Literal["tile", "pad", "scale", "face"]
+_LONGEST = 4
+"""Shorter sides of a scaled canvas that its longer one has at most: panoramas lose their shape."""
 _MAPS = ("mask", "confidence", "classes")
 
 
@@ -26,15 +29,16 @@ class View:
     """How a network is shown a picture; part of what it is, and written down with it.
 
     Attributes:
-        how: `tile`; `pad`: the whole picture on one canvas; or `face`: each of its faces as a picture of this side.
-        side: Of a tile at most, brought up to a multiple of `multiple`.
+        how: `tile`; `pad`: the whole picture on one canvas; `scale`: the whole one in one size, for who judges
+            what it shows; or `face`: each of its faces as a picture of this side.
+        side: Of a tile at most, brought up to a multiple of `multiple`; of `scale` the shorter side.
         overlap: Of tiles, pixels.
         multiple: Sides of canvases are multiples of it.
         fixed: Whether canvases are always squares of this side; else they are no larger than the picture needs.
         grid: Tiles begin at multiples of it.
     """
 
-    how: Literal["tile", "pad", "face"] = "tile"
+    how: Shown = "tile"
     side: int = 512
     overlap: int = 64
     multiple: int = 1
@@ -43,6 +47,8 @@ class View:
 
     def plan(self, size: tuple[int, int]) -> Plan:
         """Return the geometry for pictures of a size (H, W); with `fixed`, what a canvas cannot hold is tiled."""
+        if self.how == "scale":
+            return Fit("area", self._scaled(size)).plan(size)
         how: Literal["tile", "pad"] = "pad" if self.how == "pad" and not self.fixed else "tile"
         if self.fixed:
             wanted = self.side, self.side
@@ -52,6 +58,14 @@ class View:
         down, across = (-(-n // self.multiple) * self.multiple for n in wanted)
         overlap = min(self.overlap, min(down, across) - self.grid) if how == "tile" else 0
         return Fit(how, (down, across), overlap, self.grid).plan(size)
+
+    def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the canvas that a picture fills as a whole, in its own shape as far as multiples of a side allow."""
+        if self.fixed:
+            return self.side, self.side
+        factor = self.side / min(size)
+        sides = [min(n * factor, _LONGEST * self.side) / self.multiple for n in size]
+        return max(1, round(sides[0])) * self.multiple, max(1, round(sides[1])) * self.multiple
 
     def _needed(self, length: int) -> int:
         """Return the smallest side of as few tiles as cover a length, so that they overlap no more than they must."""

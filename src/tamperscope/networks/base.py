@@ -65,7 +65,7 @@ class Network(nn.Module):
     grid: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ()
     supervision: ClassVar[str] = "mask"
-    any_size: ClassVar[bool] = False
+    any_size: bool = False
     exported: ClassVar[tuple[str, ...] | None] = None
     clips: ClassVar[bool] = False
     editors: int = 0

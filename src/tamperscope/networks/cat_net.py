@@ -98,7 +98,7 @@ class CatNet(Network):
 
     multiple = 32
     grid: ClassVar[int] = CELL
-    any_size: ClassVar[bool] = True
+    any_size = True
     needs: ClassVar[tuple[str, ...]] = ("qtables", "valid")
 
     def __init__(

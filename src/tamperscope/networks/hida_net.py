@@ -217,7 +217,7 @@ class ClipTokens(nn.Module):
 
     def __init__(self, side: int, backbone: str, weights: str | Path | None) -> None:
         super().__init__()
-        found = towers.build("clip", backbone, weights).backbone
+        found = towers.tokens("clip", backbone, weights).backbone
         self.tower = towers.Tower(found)  # without the projection, which is not asked
         self.patch, self.width = found.multiple, found.channels[-1]
         self.told = {} if found.body.config.image_size == side else found.told

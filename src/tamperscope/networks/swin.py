@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from tamperscope.networks.base import About, Size
 from tamperscope.networks.plain import Pyramidal
@@ -37,7 +37,7 @@ class Swin(Pyramidal):
         UnknownNameError: A name is not known.
     """
 
-    any_size: ClassVar[bool] = False
+    any_size = False
 
     def __init__(self, backbone: str = "b", **settings: Any) -> None:
         super().__init__("swin", backbone, **settings)

