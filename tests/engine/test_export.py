@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_training import make_set, recipe
 from typer.testing import CliRunner
 
 from tamperscope import scan
 from tamperscope.cli import app
+from tamperscope.data.manifest import Entry, write
 from tamperscope.engine import export, predict
 from tamperscope.engine.export import OUTPUTS, Wish, graph_of
 from tamperscope.engine.recipe import Data
@@ -31,6 +34,7 @@ from tamperscope.networks.base import Network
 from tamperscope.signal import alignment
 from tamperscope.signal.faces import Face
 from tamperscope.types import Prediction, Sample
+from tamperscope.verdict.card import Curve
 
 COUNT = 44
 
@@ -247,6 +251,30 @@ def test_forged_pictures_are_counted_where_there_is_no_map(judges: Path) -> None
     found = export._measured(artifact, 0.5, (Data(manifest=str(judges)),), Wish("CC0"), 0)
     (measured,) = found.values()
     assert (measured["pictures"], measured["forged"]) == (COUNT, COUNT // 2)
+
+
+def test_who_judges_whole_pictures_counts_from_its_threshold_on_and_for_so_much(tmp_path: Path) -> None:
+    """Brightness is the score: 0 to .49 of pristine ones, and half of the forged ones lie among these."""
+    entries = []
+    for number in range(100):
+        level = round(2.55 * (number // 2 if number % 4 < 3 else 50 + number // 2))
+        Image.fromarray(np.full((16, 16, 3), level, np.uint8)).save(tmp_path / f"{number}.png")
+        entries.append(Entry(image=f"{number}.png", label=number % 2, split="val", group=str(number)))
+    write(tmp_path / "m.jsonl", entries)
+
+    class Judge:
+        def __call__(self, sample: Sample) -> Prediction:
+            return Prediction("x", sample.size, float(sample.rgb.mean() / 255))
+
+    artifact: Any = SimpleNamespace(card=SimpleNamespace(outputs=("score",), name="x"), predictor=Judge)
+    for alarms, most in ((0.02, 4.0), (0.2, math.inf)):
+        wish = Wish("CC0", alarms=alarms, most=most)
+        found = export._calibrated(artifact, (Data(manifest=str(tmp_path / "m.jsonl")),), 0, wish)
+        curve, threshold = Curve.model_validate(found["calibration"]), found["threshold"]
+        assert threshold == pytest.approx(0.49 * (1 - alarms), abs=0.015)
+        assert curve.at(threshold - 0.01).llr == 0
+        assert 0 < curve.at(0.95).llr <= math.log(most) + 1e-3
+        assert (curve.at(0.95).llr > math.log(4) + 1e-3) == (most > 4)
 
 
 def test_who_is_asked_of_faces_does_not_depart_by_whole_pictures() -> None:

@@ -14,7 +14,7 @@ from tamperscope import registry
 from tamperscope.errors import InputError
 from tamperscope.types import Prediction
 from tamperscope.verdict import card as cards
-from tamperscope.verdict.card import LEVELS, CalibrationCard, Curve, Threshold, shipped_card
+from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, Curve, Threshold, shipped_card
 
 CURVE = {
     "family": "noise",
@@ -73,8 +73,8 @@ def test_a_broken_card_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("network", [True, False])
 def test_shipped_card_knows_every_detector_and_its_family(network: bool) -> None:
     card = shipped_card(network)
-    # `spectrum` and `text` are shown and not weighed yet; `generated` and `pages` have curves in their own cards.
-    expected = set(registry.names()) - {"generated", "pages", "spectrum", "text"}
+    # `spectrum` and `text` are not weighed yet; `generated`, `invented` and `pages` have curves in their own cards.
+    expected = set(registry.names()) - {"generated", "invented", "pages", "spectrum", "text"}
     expected -= set() if network else {registry.SHIPPED_NETWORK}
     assert set(card.detectors) == expected
     for name, curve in card.detectors.items():
@@ -113,6 +113,18 @@ def test_a_few_sources_cap_what_a_score_is_worth() -> None:
     capped = curve.capped(4)
     assert (capped.llr, capped.low, capped.high) == ((-3, 1, 1.6094), (-4, 0, 1.6094), (0, 1.6094, 1.6094))
     assert curve.capped(10_000) == curve
+
+
+def test_evidence_may_begin_at_a_score() -> None:
+    told = {"scores": (0, 1, 2), "llr": (0, 1, 4), "low": (0, 0, 2), "high": (0, 2, 5), "heat_llr": (0, 1)}
+    curve = Curve.model_validate({"family": "network", "counts": True, "why": "few", **told})
+    found = Curve.model_validate(curve.from_score(1.5).model_dump())
+    for score in (-1, 0.5, 1, 1.49):
+        assert found.at(score) == Calibrated(0, 0, 0)
+    for score in (1.5, 1.7, 2, 9):
+        assert found.at(score) == curve.at(score)
+    assert curve.from_score(7).at(6.9) == Calibrated(0, 0, 0)
+    assert curve.from_score(7).at(7) == curve.at(2)
 
 
 def test_a_network_whose_card_says_no_calibration_is_told_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +64,11 @@ def export(
     measure_on: Annotated[list[str] | None, typer.Option(help="Manifest to measure on that decides nothing.")] = None,
     faces: Annotated[bool, typer.Option("--faces", help="Ask it of each face, cut out and aligned.")] = False,
     unweighed: Annotated[str, typer.Option(help="Why scans show it and never weigh it.")] = "",
+    alarms: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Of authentic pictures, what who judges whole ones may call forged."),
+    ] = 0.05,
+    most: Annotated[float, typer.Option(min=1, help="A score is worth at most so many to one.")] = math.inf,
     note: Annotated[list[str] | None, typer.Option(help="What else its users should know, such as failures.")] = None,
     official: Annotated[
         Path | None, typer.Option(help="File of published weights, used in place of a run's: safetensors, .pt or .pth.")
@@ -85,7 +91,7 @@ def export(
     from tamperscope.engine.official import exporting
 
     manifests = tuple(calibrate_on or ()), tuple(measure_on or ())
-    wish = Wish(licence, name, side, *manifests, tuple(note or ()), faces, unweighed)
+    wish = Wish(licence, name, side, *manifests, tuple(note or ()), faces, unweighed, alarms, most)
     try:
         if official is None:
             made = write(run, out or run / "artifact", wish)

@@ -9,7 +9,9 @@ from typing import ClassVar, Literal
 from tamperscope.signal import texture
 from tamperscope.types import Prediction, Sample
 
-Family = Literal["jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling", "text"]
+Family = Literal[
+    "jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling", "text", "content"
+]
 Need = Literal["jpeg", "thumbnail"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,6 @@ PARITY = 1e-3
 """Largest difference of a logit between torch and the graph."""
 LEAST, ENOUGH = 20, 100
 """Pictures of each class without which there is no calibration, and from which on it may move a verdict."""
-ALARMS = 0.05
-"""Share of the authentic pictures of a calibration that reach the threshold of what judges whole pictures."""
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)
 _OPSET = 20
 
@@ -57,6 +56,9 @@ class Wish:
         notes: What else its users should know.
         faces: Whether it is asked of each face of a picture, a crop of `side` pixels, not of the picture.
         unweighed: Why it is shown and moves no verdict, whatever it was calibrated on; "" where it may.
+        alarms: Share of the authentic pictures of the calibration that reach the threshold of what judges whole
+            pictures; below it a score says nothing.
+        most: A score is worth at most so many to one, whatever the calibration found.
     """
 
     licence: str
@@ -67,6 +69,8 @@ class Wish:
     notes: tuple[str, ...] = ()
     faces: bool = False
     unweighed: str = ""
+    alarms: float = 0.05
+    most: float = math.inf
 
 
 def export(run: str | Path, out: str | Path, wish: Wish) -> Artifact:
@@ -128,7 +132,7 @@ def packed(network: Network, recipe: Recipe, stated: Mapping[str, Any], out: str
     weights = save({key: value.contiguous().clone() for key, value in network.state_dict().items()})
     plain = write_artifact(out, card, graph, weights)
     same = parity(network, plain, _pictures(plain, data, recipe.seed))
-    worth = _calibrated(plain, data, recipe.seed)
+    worth = _calibrated(plain, data, recipe.seed, wish)
     if wish.unweighed and worth["calibration"]:
         worth["calibration"] |= {"counts": False, "why": wish.unweighed}
     measured = _measured(plain, worth["threshold"], data, wish, recipe.seed)
@@ -281,7 +285,7 @@ def parity(network: Network, artifact: Artifact, pictures: Iterable[tuple[int, S
     return {"canvases": count, "logits": largest, "pixels_that_change_sides": changed, "pixels": pixels}
 
 
-def _calibrated(artifact: Artifact, data: Sequence[Data], seed: int) -> dict[str, Any]:
+def _calibrated(artifact: Artifact, data: Sequence[Data], seed: int, wish: Wish) -> dict[str, Any]:
     """Return `threshold` and `calibration` of a card, chosen on pictures whose truth is known."""
     predictor = artifact.predictor()
     f1s, rows, unasked = [], [], 0
@@ -301,18 +305,18 @@ def _calibrated(artifact: Artifact, data: Sequence[Data], seed: int) -> dict[str
         inside, outside = (np.histogram(answer.heatmap[m], edges)[0] for m in (sample.mask, ~sample.mask))
         histograms.append((inside.astype(np.float64), outside.astype(np.float64)))
     pristine = [scores[artifact.card.name] for scores in (r.scores for r in rows if not r.forged)]
-    best = float(_THRESHOLDS[int(np.mean(f1s, 0).argmax())]) if f1s else _seldom(pristine)
-    curve = _curve(artifact.card.name, rows, histograms, best, data)
+    best = float(_THRESHOLDS[int(np.mean(f1s, 0).argmax())]) if f1s else _seldom(pristine, wish.alarms)
+    curve = _curve(artifact.card.name, rows, histograms, best, data, wish.most)
     if curve is not None and unasked:
         curve["population"] += f"; {unasked} more were not asked"
     return {"threshold": round(best, 4), "calibration": curve}
 
 
-def _seldom(scores: Sequence[float]) -> float:
-    """Return the least score above all but `ALARMS` of those of authentic pictures; 0.5 without any."""
+def _seldom(scores: Sequence[float], alarms: float) -> float:
+    """Return the least score above all but a share of those of authentic pictures; 0.5 without any."""
     if not scores:
         return 0.5
-    return float(np.clip(np.quantile(scores, 1 - ALARMS, method="higher") + 1e-4, 1e-4, 1 - 1e-4))
+    return float(np.clip(np.quantile(scores, 1 - alarms, method="higher") + 1e-4, 1e-4, 1 - 1e-4))
 
 
 def _curve(
@@ -321,6 +325,7 @@ def _curve(
     histograms: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
     threshold: float,
     data: Sequence[Data],
+    most: float,
 ) -> dict[str, Any] | None:
     """Return what a score and a heat are worth; None with too few pictures of a class."""
     forged = sum(row.forged for row in rows)
@@ -338,9 +343,9 @@ def _curve(
     why += "" if counts else f", fewer than {ENOUGH} of each"
     curve = fit.fit_curve(rows, name, "network", counts, why, [float(v) for v in heat])
     # Who judges whole pictures does not look for edits of a part, and its silence is no evidence against these.
-    curve = curve if counted else curve.one_sided()
+    curve = curve if counted else curve.one_sided().from_score(round(threshold, 4))
     sources = len({row.source for row in rows if not row.forged})
-    curve = curve.capped(sources)
+    curve = curve.capped(min(sources, most - 1))
     names = ", ".join(Path(d.manifest).parent.name or d.manifest for d in data)
     population = f"{len(rows) - forged} pristine (of {sources} sources) and {forged} forged pictures of {names}"
     return curve.model_copy(update={"population": population}).model_dump(mode="json")

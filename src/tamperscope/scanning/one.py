@@ -302,7 +302,7 @@ class Scanner:
 
 
 NEVER_CHECKED = (
-    ("whether a generator made the whole picture", "only declared marks and traces of simple decoders are looked for"),
+    ("whether a generator made the whole picture", "only declared marks, looks and simple decoders' traces are told"),
     ("origin, caption and context", "outside of what pixels and files can tell"),
 )
 

@@ -38,6 +38,10 @@ class Calibrated:
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, self.llr))))
 
 
+_RATIOS = ("llr", "low", "high")
+_STEP = 1e-6  # of a score, within which evidence begins
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,21 +80,30 @@ class Curve(_Frozen):
         """Return what `score` is worth; the outermost knots hold beyond them."""
         return Calibrated(*(float(np.interp(score, self.scores, y)) for y in (self.llr, self.low, self.high)))
 
-    def capped(self, sources: int) -> Curve:
+    def capped(self, sources: float) -> Curve:
         """Return a curve whose ratios, their intervals too, are at most `sources` + 1.
 
         Authentic pictures of a few sources of which none alarms leave it open whether one in `sources` + 1 would.
         """
         return self._within(-math.inf, round(math.log(sources + 1), 4))
 
+    def from_score(self, least: float) -> Curve:
+        """Return a curve by which scores below `least` say nothing, and the others what they did."""
+        kept = [i for i, score in enumerate(self.scores) if score > least]
+        first = self.at(least)
+        columns = {
+            "scores": (least - _STEP, least, *(self.scores[i] for i in kept)),
+            **{name: (0.0, getattr(first, name), *(getattr(self, name)[i] for i in kept)) for name in _RATIOS},
+        }
+        return self.model_copy(update=columns)
+
     def one_sided(self) -> Curve:
         """Return the same curve for a detector whose silence says nothing: evidence for, and none against."""
         return self._within(0.0, math.inf)
 
     def _within(self, least: float, most: float) -> Curve:
-        columns = ("llr", "low", "high")
         return self.model_copy(
-            update={name: tuple(min(max(least, v), most) for v in getattr(self, name)) for name in columns}
+            update={name: tuple(min(max(least, v), most) for v in getattr(self, name)) for name in _RATIOS}
         )
 
     def heat_table(self) -> FloatArray:
