@@ -29,7 +29,7 @@ from tamperscope.metrics import ranking
 from tamperscope.networks import hida_net
 
 SIDE, COUNT, EPOCHS, BATCH = 128, 1600, 4, 8
-STRENGTHS = (2.5, 4.0, 6.0)
+STRENGTHS = (2.5, 6.0)
 QUALITIES = (50, 60, 70, 80, 90, 97)
 ALARMS = 0.2
 Batch = dict[str, torch.Tensor]

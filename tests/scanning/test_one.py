@@ -18,11 +18,9 @@ from tamperscope.media.recompress import encode_jpeg, recompress
 from tamperscope.metrics import ranking
 from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.scanning import QUICK, Scanner
-from tamperscope.scanning.one import headline
 from tamperscope.types import Sample
 from tamperscope.verdict import stability
 from tamperscope.verdict.card import shipped_card
-from tamperscope.verdict.fusion import Reason, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +145,6 @@ def test_what_is_never_checked_comes_first(photo) -> None:  # type: ignore[no-un
     report = tamperscope.scan(encode_jpeg(photo("coffee"), 80), detectors=["ela"])
     assert report.verdict.not_checked[0].what == "whether a generator made the whole picture"
     assert "whether a generator made the whole picture" in report.limits
-
-
-def test_without_a_sign_for_it_no_sign_is_claimed() -> None:
-    sign = Reason("A grid lies elsewhere.", 0.8, "zero")
-    told = Reason("The file names an editor.", 0.0, "exif")
-    for llr, reasons, said in ((-0.3, [sign], "settle"), (0.1, [told], "settle"), (0.1, [sign], "Weak signs")):
-        assert said in headline(Verdict("inconclusive", llr, {}, reasons), [])
 
 
 def test_a_picture_that_says_it_is_generated_is_believed(photo) -> None:  # type: ignore[no-untyped-def]

@@ -19,7 +19,7 @@ from __future__ import annotations
 from tamperscope.detectors.base import Guide, NotApplicable
 from tamperscope.detectors.network import Network, shipped
 from tamperscope.media.quantization import nearest_quality
-from tamperscope.types import Finding, Prediction, Sample
+from tamperscope.types import Prediction, Sample
 
 LEAST_QUALITY = 75
 """JPEG quality below which nothing was trained, and nothing is judged."""
@@ -50,11 +50,9 @@ class Generated(Network):
             quality = nearest_quality(sample.jpeg.qtables).quality
             if quality < LEAST_QUALITY:
                 raise NotApplicable(f"JPEG quality {quality}: below {LEAST_QUALITY} no trace of a decoder is left")
-        answer, least = super().analyze(sample), self.artifact.card.threshold
-        told = f"its score is {answer.score:.3f}, and one in twenty photographs reaches {least:.3f}"
-        if answer.score >= least:
-            text = f"Neighbouring pixels relate as after a decoder or an upscaler: {told}."
-        else:
-            text = f"Neighbouring pixels are not as after a decoder that it knows: {told}. New generators leave less."
-        answer.reasons = [Finding("generated.score", text, "info", {"score": answer.score}, self.name)]
-        return answer
+        return self.scored(
+            super().analyze(sample),
+            "Neighbouring pixels relate as after a decoder or an upscaler: {told}.",
+            "Neighbouring pixels are not as after a decoder that it knows: {told}. New generators leave less.",
+            "twenty",
+        )

@@ -10,7 +10,7 @@ Limits. It judges what a picture looks like, not how it was made: light, colours
 Compression and resizing change little, and generators that it never saw rank as high as others
 (`results/invented_shipped`). But it speaks up for a third of them only, for from its threshold on one photograph in a
 hundred would be accused, of staged or graded ones more; portraits and others that look like plain photographs it
-misses. It says nothing of a part that was edited. Looks are no proof: a score is worth five to one at most. On pages,
+misses. It says nothing of a part that was edited. Looks are no proof: a score is worth twenty to one at most. On pages,
 drawings and screens it abstains.
 """
 
@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from tamperscope.detectors.base import Guide
 from tamperscope.detectors.network import Network, shipped
-from tamperscope.types import Finding, Prediction, Sample
+from tamperscope.types import Prediction, Sample
 
 
 class Invented(Network):
@@ -45,11 +45,9 @@ class Invented(Network):
 
     def analyze(self, sample: Sample) -> Prediction:
         """Return the score, and whether it reaches the threshold of the card; see `Detector.analyze`."""
-        answer, least = super().analyze(sample), self.artifact.card.threshold
-        told = f"its score is {answer.score:.3f}, and one in a hundred photographs reaches {least:.3f}"
-        if answer.score >= least:
-            text = f"The picture looks like those that generators invent: {told}."
-        else:
-            text = f"The picture does not look like those that generators invent: {told}. Some of these do not, either."
-        answer.reasons = [Finding("invented.score", text, "info", {"score": answer.score}, self.name)]
-        return answer
+        return self.scored(
+            super().analyze(sample),
+            "The picture looks like those that generators invent: {told}.",
+            "The picture does not look like those that generators invent: {told}. Some of these do not, either.",
+            "a hundred",
+        )

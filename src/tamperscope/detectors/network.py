@@ -87,6 +87,22 @@ class Network(Detector):
         answer.evidence["share"] = share
         return answer
 
+    def scored(self, answer: Prediction, above: str, below: str, share: str) -> Prediction:
+        """Return an answer on a whole picture with its one reason: what a score at the card's threshold means.
+
+        Args:
+            answer: Of `analyze`.
+            above: Said from the threshold on; `{told}` stands for the score and the threshold.
+            below: Said below it, in the same way.
+            share: How many photographs, such as `twenty`, there are for one that reaches the threshold.
+        """
+        least = self.artifact.card.threshold
+        told = f"its score is {answer.score:.3f}, and one in {share} photographs reaches {least:.3f}"
+        text = (above if answer.score >= least else below).format(told=told)
+        return replace(
+            answer, reasons=[Finding(f"{self.name}.score", text, "info", {"score": answer.score}, self.name)]
+        )
+
     def _asked_of(self, faces: int) -> str:
         """Return what a network without a map judged."""
         if self.artifact.card.input.how != "face":

@@ -25,9 +25,10 @@ from tamperscope.media.footage import is_video
 from tamperscope.report import schema
 from tamperscope.report.maps import Maps
 from tamperscope.report.text import shell_command
+from tamperscope.scanning.headline import headline
 from tamperscope.scanning.memory import release
 from tamperscope.signal import domains, regions
-from tamperscope.types import FloatArray, Prediction, Region, Sample
+from tamperscope.types import FloatArray, Prediction, Sample
 from tamperscope.verdict import stability
 from tamperscope.verdict.card import LEVELS, Calibrated, CalibrationCard, shipped_card
 from tamperscope.verdict.fusion import Reason, Verdict, decide, fuse_maps
@@ -338,23 +339,6 @@ def scan(
     """
     scanner = Scanner(detectors, quick, limits=limits or Limits(), network=network, models=models, frames=frames)
     return scanner.scan(source, name, page)
-
-
-def headline(verdict: Verdict, found: Sequence[Region]) -> str:
-    """Return the verdict in one plain sentence."""
-    where = f" in {len(found)} region{'s' * (len(found) != 1)}" if found else ""
-    if verdict.declared:
-        return "The file itself states that it was generated or edited by an AI tool."
-    if math.isnan(verdict.llr):
-        return "No detector could weigh this picture, so nothing can be said of its pixels."
-    if verdict.level == "inconclusive" and not (verdict.llr > 0 and any(r.weight > 0 for r in verdict.reasons_for)):
-        return "The checks that apply do not settle it."
-    return {
-        "no_evidence": "No evidence of manipulation was found by the checks that apply.",
-        "inconclusive": f"Weak signs of manipulation{where}; not enough to tell either way.",
-        "suspicious": f"Signs of manipulation{where}, more than most untouched pictures show.",
-        "strong_evidence": f"Strong evidence of manipulation{where}.",
-    }[verdict.level]
 
 
 def first_line(detector: Detector) -> str:

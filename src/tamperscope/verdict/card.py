@@ -93,8 +93,9 @@ class Curve(_Frozen):
         first = self.at(least)
         columns = {
             "scores": (least - _STEP, least, *(self.scores[i] for i in kept)),
-            **{name: (0.0, getattr(first, name), *(getattr(self, name)[i] for i in kept)) for name in _RATIOS},
         }
+        for name in _RATIOS:
+            columns[name] = (0.0, round(getattr(first, name), 4), *(getattr(self, name)[i] for i in kept))
         return self.model_copy(update=columns)
 
     def one_sided(self) -> Curve:
