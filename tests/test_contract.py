@@ -16,7 +16,17 @@ from tamperscope.media import open as open_media
 from tamperscope.types import Prediction, Sample
 
 DATA = Path(__file__).parent / "data"
-FAMILIES = {"jpeg_grid", "jpeg_history", "noise", "duplication", "container", "network", "upsampling", "text"}
+FAMILIES = {
+    "content",
+    "jpeg_grid",
+    "jpeg_history",
+    "noise",
+    "duplication",
+    "container",
+    "network",
+    "upsampling",
+    "text",
+}
 
 
 def _jpeg(rgb: np.ndarray, quality: int = 85, mode: str = "RGB") -> bytes:
