@@ -1,6 +1,6 @@
 """Make what the shipped judge of invented pictures learns and is measured on, and measure it.
 
-    python scripts/invented.py forge --manifest DATA/manifest.jsonl --packages PACKAGES --debs UNPACKED \
+    python scripts/invented.py forge --manifest DATA/manifest.jsonl --packages PACKAGES --debs UNPACKED \\
         --work out/invented
     python scripts/invented.py measure --network src/tamperscope/weights/invented --work out/invented \\
         --out results/invented_shipped
@@ -115,11 +115,12 @@ def wholes(args: argparse.Namespace) -> None:
             found += [("elsewhere", args.debs / row["member"], row["member"]) for row in listed("elsewhere")]
             held = Manifest(args.manifest).where(split="dev", label=0)
             found += [("casia_v1", held.locate(entry.image), entry.source_group) for entry in held]
-        told = {"label": 0, "split": part}
         entries = [
-            Entry(image=os.path.relpath(path, out), group=group, kind=kind, **told) for kind, path, group in found
+            Entry(image=os.path.relpath(path, out), label=0, split=part, group=group, kind=kind)
+            for kind, path, group in found
+            if kind in (*KINDS, *MEASURED)
         ]
-        print(name, write(out / "manifest.jsonl", [entry for entry in entries if _kind(entry) != "ai_portraits"]))
+        print(name, write(out / "manifest.jsonl", entries), "photographs")
 
 
 def _folder(entry: Entry) -> str:

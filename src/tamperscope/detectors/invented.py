@@ -7,7 +7,7 @@ card in `weights/invented` has the sources, the licence, what it was measured on
 without torch.
 
 Limits. It judges what a picture looks like, not how it was made: light, colours and surfaces as generators like them.
-Compression and resizing change little, and generators that it never saw rank as high as others
+Compression and resizing change little, and pictures of generators that it never saw are clear of chance
 (`results/invented_shipped`). But it speaks up for a third of them only, for from its threshold on one photograph in a
 hundred would be accused, of staged or graded ones more; portraits and others that look like plain photographs it
 misses. It says nothing of a part that was edited. Looks are no proof: a score is worth twenty to one at most. On pages,

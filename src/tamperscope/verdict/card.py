@@ -91,9 +91,7 @@ class Curve(_Frozen):
         """Return a curve by which scores below `least` say nothing, and the others what they did."""
         kept = [i for i, score in enumerate(self.scores) if score > least]
         first = self.at(least)
-        columns = {
-            "scores": (least - _STEP, least, *(self.scores[i] for i in kept)),
-        }
+        columns = {"scores": (least - _STEP, least, *(self.scores[i] for i in kept))}
         for name in _RATIOS:
             columns[name] = (0.0, round(getattr(first, name), 4), *(getattr(self, name)[i] for i in kept))
         return self.model_copy(update=columns)
