@@ -113,8 +113,9 @@ def wholes(args: argparse.Namespace) -> None:
             found.append(("professional", path, row["member"]))
         if part == "measure":
             found += [("elsewhere", args.debs / row["member"], row["member"]) for row in listed("elsewhere")]
-            held = Manifest(args.manifest).where(split="dev", label=0)
-            found += [("casia_v1", held.locate(entry.image), entry.source_group) for entry in held]
+            held = Manifest(args.manifest).where(split="dev", under="casia_v1")
+            pristine = (entry for entry in held if entry.label == 0)
+            found += [("casia_v1", held.locate(entry.image), entry.source_group) for entry in pristine]
         entries = [
             Entry(image=os.path.relpath(path, out), label=0, split=part, group=group, kind=kind)
             for kind, path, group in found
