@@ -118,6 +118,20 @@ def test_a_level_that_a_mark_in_the_file_sets_claims_no_false_alarm_rate(make_re
     assert not words.is_declared(make_report().verdict)
 
 
+@pytest.mark.parametrize("level", ["inconclusive", "suspicious"])
+def test_what_only_looks_generated_is_not_said_to_bear_traces(make_report, level):
+    data = make_report(level="suspicious").to_dict()["verdict"] | {"level": level, "llr": 2.5, "regions": []}
+    reasons = [{"text": "", "weight": 1.0, "origin": origin} for origin in ("invented", "zero")]
+    by_looks = schema.Verdict.model_validate(data | {"reasons_for": reasons})
+    assert "looks like what image generators make" in words.meaning(by_looks)
+    assert "marked areas" not in words.meaning(by_looks)
+    by_trace = schema.Verdict.model_validate(data | {"reasons_for": reasons[::-1]})
+    assert words.meaning(by_trace) == words.LEVELS[level].meaning
+    marked = make_report(level="suspicious").verdict.model_copy(update={"reasons_for": by_looks.reasons_for})
+    assert marked.regions
+    assert words.meaning(marked) == words.LEVELS["suspicious"].meaning
+
+
 def test_where_nothing_was_weighed_no_rate_is_claimed(make_report):
     data = make_report(level="inconclusive").to_dict()["verdict"] | {"llr": None}
     assert "nothing was weighed" in words.alarm_sentence(schema.Verdict.model_validate(data))

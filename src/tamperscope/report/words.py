@@ -9,6 +9,7 @@ from typing import Any
 
 from tamperscope.report.schema import Stability, Threshold, Verdict
 from tamperscope.verdict.card import Level
+from tamperscope.verdict.fusion import by_looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ DECLARED_MEANING = (
     "The level rests on a mark inside the file, not on traces in its pixels: those alone would not reach it. Marks can "
     "be forged or removed, so check who set this one."
 )
+LOOKS_MEANING: Mapping[str, str] = {
+    "inconclusive": "The picture as a whole looks like what image generators make, though too little to decide. Some "
+    "photographs do, above all staged and graded ones. Look for another source of it.",
+    "suspicious": "The picture as a whole looks like what image generators make, as few photographs do. Looks are no "
+    "proof: a network judged light, colours and surfaces, not traces of an alteration, and staged or graded "
+    "photographs come close. Ask where the picture is from before you rely on it.",
+}
+"""Of the levels that looks can reach; said where they are the strongest reason and no area is marked."""
 VIDEO_MEANING = (
     "The calibration of this version is of photographs; how often frames of untouched videos reach a score is not "
     "known. So nothing was weighed. What stands out below does so within this video only: look at it, and ask for the "
@@ -133,7 +142,11 @@ def is_declared(verdict: Verdict) -> bool:
 
 def meaning(verdict: Verdict) -> str:
     """Return what the verdict means in plain words."""
-    return DECLARED_MEANING if is_declared(verdict) else LEVELS[verdict.level].meaning
+    if is_declared(verdict):
+        return DECLARED_MEANING
+    looks = not verdict.regions and by_looks([reason.origin for reason in verdict.reasons_for])
+    usual = LEVELS[verdict.level].meaning
+    return LOOKS_MEANING.get(verdict.level, usual) if looks else usual
 
 
 def video_meaning(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tamperscope.types import Region
-from tamperscope.verdict.fusion import Verdict
+from tamperscope.verdict.fusion import Verdict, by_looks
 
 _LOOKS: Mapping[str, str] = {
     "inconclusive": "It looks like what image generators make; not enough to tell either way.",
@@ -24,7 +24,7 @@ def headline(verdict: Verdict, found: Sequence[Region]) -> str:
         return "No detector could weigh this picture, so nothing can be said of its pixels."
     if verdict.level == "inconclusive" and not (verdict.llr > 0 and any(r.weight > 0 for r in verdict.reasons_for)):
         return "The checks that apply do not settle it."
-    if not found and verdict.level in _LOOKS and verdict.reasons_for and verdict.reasons_for[0].origin == "invented":
+    if not found and verdict.level in _LOOKS and by_looks([reason.origin for reason in verdict.reasons_for]):
         return _LOOKS[verdict.level]
     return {
         "no_evidence": "No evidence of manipulation was found by the checks that apply.",

@@ -25,6 +25,9 @@ _QUIET = frozenset(
 )
 """Reasons of detectors that found nothing: true beside a score that counts for an alteration, but no reason for one."""
 
+_LOOKS = frozenset(("invented",))
+"""Detectors of what a picture looks like, which is no trace of an alteration."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -56,6 +59,15 @@ class Verdict:
     reasons_against: list[Reason] = field(default_factory=list)
     not_checked: list[tuple[str, str]] = field(default_factory=list)
     declared: bool = False
+
+
+def by_looks(origins: Sequence[str]) -> bool:
+    """Return whether the strongest reason is what the picture looks like.
+
+    Args:
+        origins: Of the reasons for an alteration, the strongest first.
+    """
+    return bool(origins) and origins[0] in _LOOKS
 
 
 def family_evidence(calibrated: Mapping[str, Calibrated], card: CalibrationCard) -> dict[str, tuple[str, float]]:
