@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
@@ -33,15 +33,24 @@ from tamperscope.errors import InvalidValueError, TamperscopeError
 from tamperscope.files import write_atomic
 from tamperscope.metrics import confusion, intervals
 from tamperscope.ops import attack, warps
+from tamperscope.ops.forge.blending import Blend, Match
 from tamperscope.ops.forge.copy_move import CopyMove
 from tamperscope.ops.forge.jitter import Jitter
 from tamperscope.ops.forge.removal import Removal
 from tamperscope.ops.forge.splice import Splice
 from tamperscope.types import Sample
 
+
+class Looks(TypedDict):
+    """How a paste may look."""
+
+    blends: tuple[Blend, ...]
+    matches: tuple[Match, ...]
+
+
 SEED, SIDE = 20261128, 800
 FOLDERS = ("web", "objects", "people", "camera")
-LOOKS = {"blends": ("hard", "feathered", "poisson"), "matches": ("none", "reinhard", "gain")}
+LOOKS: Looks = {"blends": ("hard", "feathered", "poisson"), "matches": ("none", "reinhard", "gain")}
 SAME = ("splice", "removal", "copy_move", "jitter")
 NUISANCE = (
     ("crop:keep=0.97..0.995", 0.5),
@@ -169,7 +178,7 @@ def _mean(rows: list[dict[str, Any]], name: str = "iou") -> str:
 def cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the numbers of some pairs."""
     kept = [r for r in rows if not r["reason"]]
-    scores = [[r["qes"], r["iou"]] for r in rows]
+    scores = np.array([[r["qes"], r["iou"]] for r in rows], np.float64)
     rank = intervals.bootstrap(scores, [r["source"] for r in rows], lambda v: float(spearmanr(v[:, 0], v[:, 1])[0]))
     return {
         "pairs": len(rows),

@@ -109,7 +109,9 @@ def trained(pieces: np.ndarray, used: tuple[str, ...], seed: int, steps: int, ra
         given = batch(pieces, np.random.default_rng([SEED, seed, step]), BATCH)
         terms = net.loss(net(given["image"]), given, step / steps)
         optimizer.zero_grad()
-        sum(terms.values()).backward()
+        total = sum(terms.values())
+        assert isinstance(total, Tensor)
+        total.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -132,6 +134,7 @@ def without(net: mmfusion.MMFusion, name: str) -> Iterator[None]:
 @contextmanager
 def swapped(net: mmfusion.MMFusion) -> Iterator[None]:
     """Give each picture of a batch what the filters saw in the one before it."""
+    assert net.mixer is not None
     hook = net.mixer.register_forward_hook(lambda module, given, out: out.roll(1, 0))
     try:
         yield

@@ -160,7 +160,7 @@ def expected(row: dict[str, Any]) -> str:
 
 def confusion(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return for each category how many of its pictures count as each domain first, and how many rightly so."""
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for category in sorted({row["category"] for row in rows}):
         some = [row for row in rows if row["category"] == category]
         firsts = [row["names"][0] for row in some]

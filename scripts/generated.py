@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import cv2
 import measured
 import numpy as np
 from localizer import SEED, SHARES
+from numpy.typing import NDArray
 
 from tamperscope import media
 from tamperscope.data.manifest import Entry, Manifest, moved, write
@@ -206,7 +207,7 @@ def _sets(work: Path) -> Iterator[tuple[str, Manifest]]:
         yield label, Manifest(work / "measure" / label.replace(" ", "_") / "manifest.jsonl")
 
 
-def auc_of(rows: list[list[Any]]) -> float:
+def auc_of(rows: Sequence[Sequence[Any]] | NDArray[Any]) -> float:
     """Return the AUC of the scores of (label, score, …)."""
     return ranking.auc(np.array([row[1] for row in rows]), np.array([bool(row[0]) for row in rows]))
 
@@ -215,7 +216,7 @@ def size_rows(work: Path) -> Rows:
     """Return the rows of a baseline that sees a file's size and format alone: bytes a pixel."""
     found: Rows = {}
     for label, pictures in _sets(work):
-        rows = []
+        rows: list[list[Any]] = []
         for entry in pictures:
             path = pictures.locate(entry.image)
             opened = media.open(path).sample

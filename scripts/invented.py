@@ -94,8 +94,8 @@ def forge(args: argparse.Namespace) -> None:
         for number, drawn in enumerate(track(_drawn(args, part), part)):
             name = f"images/{number:05}.jpg"
             write_atomic(out / name, encode_jpeg(formed(drawn, rng), QUALITY))
-            told = {"split": part, "domain": "generated", "group": drawn.group, "kind": drawn.kind}
-            entries.append(Entry(image=name, label=drawn.label, **told))  # type: ignore[arg-type]
+            told = _told(part, drawn.group, drawn.kind) | {"domain": "generated"}
+            entries.append(Entry(image=name, label=drawn.label, **told))
         print(part, write(out / "manifest.jsonl", entries), "pictures")
     wholes(args)
 
@@ -117,11 +117,15 @@ def wholes(args: argparse.Namespace) -> None:
             pristine = (entry for entry in held if entry.label == 0)
             found += [("casia_v1", held.locate(entry.image), entry.source_group) for entry in pristine]
         entries = [
-            Entry(image=os.path.relpath(path, out), label=0, split=part, group=group, kind=kind)
+            Entry(image=os.path.relpath(path, out), label=0, **_told(part, group, kind))
             for kind, path, group in found
             if kind in (*KINDS, *MEASURED)
         ]
         print(name, write(out / "manifest.jsonl", entries), "photographs")
+
+
+def _told(part: str, group: str, kind: str) -> dict[str, Any]:
+    return {"split": part, "group": group, "kind": kind}
 
 
 def _folder(entry: Entry) -> str:
@@ -203,8 +207,8 @@ def measure(args: argparse.Namespace) -> None:
         for entry in track(entries, name):
             sample = pictures.open(entry)
             sample = change(sample, np.random.default_rng(0)) if change else sample
-            told = entry.label, round(ask(sample).score, 5), entry.source_group, _kind(entry)
-            rows.setdefault(name, []).append([*told])
+            row = [entry.label, round(ask(sample).score, 5), entry.source_group, kind_of(entry)]
+            rows.setdefault(name, []).append(row)
     rows |= {f"{name} alone": found for name, found in baselines(args.work, entries, pictures).items()}
     tables = {
         "sets": [line for name, found in rows.items() for line in _lines(name, found, threshold)],
@@ -222,12 +226,12 @@ def measure(args: argparse.Namespace) -> None:
     write_atomic(args.out.with_suffix(".md"), text.encode())
 
 
-def _kind(entry: Entry) -> str:
+def kind_of(entry: Entry) -> str:
     return str((entry.model_extra or {})["kind"])
 
 
 def _kinds(entries: Sequence[Entry]) -> list[str]:
-    return sorted({_kind(entry) for entry in entries}, key=lambda kind: (kind in KINDS, kind))
+    return sorted({kind_of(entry) for entry in entries}, key=lambda kind: (kind in KINDS, kind))
 
 
 def _lines(name: str, rows: Rows, threshold: float) -> Iterator[list[str]]:
@@ -240,7 +244,7 @@ def _lines(name: str, rows: Rows, threshold: float) -> Iterator[list[str]]:
         rates = ["–", "–"]
         if not name.endswith("alone"):
             rates = [_share([row[1] for row in part], threshold) for part in (forged, real)]
-        both, groups = [row[:2] for row in forged + real], [str(row[2]) for row in forged + real]
+        both, groups = np.array([row[:2] for row in forged + real]), [str(row[2]) for row in forged + real]
         auc = intervals.bootstrap(both, groups, auc_of)
         yield [name, label, f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]", *rates]
 
@@ -257,8 +261,10 @@ def _share(scores: Sequence[float], threshold: float) -> str:
 
 def baselines(work: Path, entries: Sequence[Entry], pictures: Manifest) -> dict[str, Rows]:
     """Return rows of who sees a file's bytes alone, in the direction that suits it, and who sees its colours alone."""
-    told = [[entry.label, 0.0, entry.source_group, _kind(entry)] for entry in entries]
-    sizes = [[row[0], pictures.locate(e.image).stat().st_size, *row[2:]] for row, e in zip(told, entries, strict=True)]
+    told: Rows = [[entry.label, 0.0, entry.source_group, kind_of(entry)] for entry in entries]
+    sizes: Rows = [
+        [row[0], pictures.locate(e.image).stat().st_size, *row[2:]] for row, e in zip(told, entries, strict=True)
+    ]
     if auc_of(sizes) < 0.5:
         sizes = [[row[0], -row[1], *row[2:]] for row in sizes]
     known = Manifest(work / "train/manifest.jsonl")
@@ -281,8 +287,8 @@ def whole(args: argparse.Namespace, ask: Any, threshold: float) -> list[list[str
     scores: dict[str, list[float]] = {}
     for part, word in (("whole", ""), ("choose_whole", ", of those that chose the threshold")):
         pictures = Manifest(args.work / part / "manifest.jsonl")
-        for entry in track([e for e in pictures if not word or _kind(e) == "camera"], f"files of {part}"):
-            scores.setdefault(_kind(entry) + word, []).append(ask(pictures.open(entry)).score)
+        for entry in track([e for e in pictures if not word or kind_of(e) == "camera"], f"files of {part}"):
+            scores.setdefault(kind_of(entry) + word, []).append(ask(pictures.open(entry)).score)
     return [[kind, str(len(found)), _share(found, threshold)] for kind, found in sorted(scores.items())]
 
 

@@ -68,7 +68,9 @@ SETS |= {
             *SETS["every"][1],
             *HISTORIES,
             "deliveries="
-            + json.dumps(COMMON | {f"{text},{OTHERS}": share for text, share in COMMON.items() if _LAST.search(text)}),
+            + json.dumps(
+                dict(COMMON) | {f"{text},{OTHERS}": share for text, share in COMMON.items() if _LAST.search(text)}
+            ),
         ),
     ),
 }

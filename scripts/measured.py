@@ -71,8 +71,8 @@ def summary(seeds: Sequence[list[Row]]) -> dict[str, Any]:
     scores = [np.array([row[2] for row in one], float) for one in seeds]
     aucs = [ranking.auc(each, labels) for each in scores]
     alarms = [float((each[~labels] > 0.5).mean()) for each in scores]
-    for name, values in (("image_auc", aucs), ("alarms", alarms)):
-        found[name] = {"mean": round(float(np.mean(values)), 4), "seeds": [round(float(v), 4) for v in values]}
+    for name, own in (("image_auc", aucs), ("alarms", alarms)):
+        found[name] = {"mean": round(float(np.mean(own)), 4), "seeds": [round(float(v), 4) for v in own]}
     return found
 
 

@@ -6,7 +6,7 @@ place is undecidable by itself: whether its noise is strong depends on what is e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -104,7 +104,7 @@ def clips(rng: np.random.Generator, count: int, side: int) -> World:
         whole = np.full((side, side), rng.random() < 0.5)
         half = np.zeros((side, side), bool)
         half[:, : int(rng.integers(side // 3, side - side // 3))] = True
-        half = np.rot90(half, rng.integers(4))
+        half = np.rot90(half, int(rng.integers(4)))
         masks = [whole, half] if rng.random() < 0.5 else [half, whole]
         pictures = [noisy(rng, content(rng, side), m.astype(np.float64), sigma) for m in masks]
         made.append(world(pictures, masks, [sigma]))
@@ -146,7 +146,7 @@ def train(
     net.eval()
 
 
-def answer(net: nn.Module, image: Tensor, many: int = 16) -> Tensor:
+def answer(net: Callable[[Tensor], Mapping[str, Tensor]], image: Tensor, many: int = 16) -> Tensor:
     """Return the logits of pictures or clips."""
     with torch.no_grad():
         return torch.cat([net(part)["mask"] for part in image.split(many)])
@@ -155,11 +155,10 @@ def answer(net: nn.Module, image: Tensor, many: int = 16) -> Tensor:
 def covered(mask: Bools, cell: int, reach: int = 0) -> Bools:
     """Return which cells (rows, columns) a mask covers wholly, with so many pixels around them."""
     wide = np.pad(mask, reach, mode="wrap").astype(np.uint8)
-    inner = cv2.erode(wide, np.ones((2 * reach + 1,) * 2, np.uint8), borderValue=1)
-    inner = inner[reach : reach + len(mask), reach : reach + mask.shape[1]] > 0
+    eroded = cv2.erode(wide, np.ones((2 * reach + 1,) * 2, np.uint8), borderValue=1)
+    inner = eroded[reach : reach + len(mask), reach : reach + mask.shape[1]] > 0
     rows, columns = (n // cell for n in mask.shape)
-    whole: Bools = inner.reshape(rows, cell, columns, cell).all((1, 3))
-    return whole
+    return np.asarray(inner.reshape(rows, cell, columns, cell).all((1, 3)))
 
 
 def undecidable(logits: Tensor, truth: World, cell: int, margin: int = 8, reach: int = 0) -> tuple[Floats, Bools]:

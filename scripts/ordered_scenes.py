@@ -80,14 +80,16 @@ def scenes(generator: torch.Generator, count: int, overlap: bool) -> dict[str, t
 
 def varied(net: Ordered, image: torch.Tensor) -> Ordered:
     """An untrained network, whose norms know pictures and whose first word depends on them, ready to be asked."""
-    torch.nn.init.normal_(net.decoder.last[-1].weight, 0, 1)
+    last = net.decoder.last[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight, 0, 1)
     with torch.no_grad():
         net.train()(image)
         net.eval().inverted, kept = False, net.inverted
         first = net(image)["sequence"][:, 0]
-        net.decoder.last[-1].bias -= first.mean(0)
+        last.bias.sub_(first.mean(0))
         # An end is the likeliest first word of one picture at most, so that there is an order to be told.
-        net.decoder.last[-1].bias[6] -= (first[:, 6] - first[:, 6].mean()).sort().values[-2]
+        last.bias[6] -= (first[:, 6] - first[:, 6].mean()).sort().values[-2]
         net.inverted = kept
     return net
 
@@ -102,7 +104,9 @@ def trained(build: Callable[..., Ordered], overlap: bool, steps: int, seed: int 
     for _ in range(steps):
         batch = scenes(generator, 32, overlap)
         optimizer.zero_grad()
-        sum(net.loss(net(batch["image"], valid=batch["valid"]), batch, 0).values()).backward()
+        total = sum(net.loss(net(batch["image"], valid=batch["valid"]), batch, 0).values())
+        assert isinstance(total, torch.Tensor)
+        total.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
         optimizer.step()
         plan.step()
@@ -122,6 +126,6 @@ def accuracies(net: Ordered, overlap: bool, count: int = 300) -> dict[int, Accur
         rows[len(truth)].append((sorted(named) == sorted(truth), named == truth, *close))
     found = {}
     for edits, judged in rows.items():
-        same, exact, *close = np.array(judged, float).T
-        found[edits] = Accuracy(float(same.mean()), exact.sum() / max(1, same.sum()), *(float(c.mean()) for c in close))
+        same, exact, *both = np.array(judged, float).T
+        found[edits] = Accuracy(float(same.mean()), exact.sum() / max(1, same.sum()), *(float(c.mean()) for c in both))
     return found

@@ -61,8 +61,8 @@ def pasted(host: Image.Image, donor: Image.Image, rng: np.random.Generator) -> t
         return None
     piece, outline = donor.crop(box), mask.crop(box)
     factor = float(rng.choice([1.0, rng.uniform(0.6, 1.4)]))
-    size = tuple(max(8, round(n * factor)) for n in piece.size)
-    piece, outline = piece.resize(size, Image.Resampling.BICUBIC), outline.resize(size, Image.Resampling.BICUBIC)
+    width, height = (max(8, round(n * factor)) for n in piece.size)
+    piece, outline = (p.resize((width, height), Image.Resampling.BICUBIC) for p in (piece, outline))
     if rng.random() < 0.4:
         angle = float(rng.uniform(-30, 30))
         piece, outline = (p.rotate(angle, Image.Resampling.BICUBIC, expand=True) for p in (piece, outline))

@@ -123,7 +123,7 @@ def main() -> None:
         for folder, pixels in (("images", made), ("twins", page)):
             write_atomic(args.out / f"{folder}/{name}.jpg", writer(Image.fromarray(pixels)))
         entries += [
-            Entry(image=f"images/{name}.jpg", mask=f"masks/{name}.png", label=1, edit=edit, **kept),
+            Entry(image=f"images/{name}.jpg", mask=f"masks/{name}.png", label=1, **(kept | {"edit": edit})),
             Entry(image=f"twins/{name}.jpg", label=0, **kept),
         ]
     write(args.out / "manifest.jsonl", entries)

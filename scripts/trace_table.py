@@ -143,6 +143,7 @@ def observe(task: Task) -> dict[str, Any]:
             twins[kind] = host, _predictions(_delivered(twin, case.delivery), task.detectors)
         host, clean = twins[kind]
         forged = case.trace(host, np.random.default_rng([SEED, task.index, number]))
+        assert forged.mask is not None
         found = _predictions(_delivered(forged, case.delivery), task.detectors)
         row["pairs"][name] = {d: _pair(found[d], clean[d], forged.mask) for d in task.detectors}
         row["values"][name] = forged.meta["ops"][-1]

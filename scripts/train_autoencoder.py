@@ -33,6 +33,7 @@ from tamperscope.errors import TamperscopeError
 from tamperscope.files import write_atomic
 from tamperscope.metrics import intervals
 from tamperscope.nn import autoencoders
+from tamperscope.nn.restoring import restore
 
 SEED = 20261128
 LICENCES = {
@@ -172,7 +173,7 @@ def ship(args: argparse.Namespace) -> None:
     state = torch.load(work / "checkpoint.pt", weights_only=True)
     weights = save({name: value.half().contiguous() for name, value in state["net"].items()})
     net = autoencoders.Tiny()
-    autoencoders.restore(net, weights, "checkpoint")
+    restore(net, weights, "checkpoint")
     squares = np.load(work / "held_out.npy")
     with torch.inference_mode():
         spread = float(net.encode(tensor(squares[:64])).std())

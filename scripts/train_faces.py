@@ -49,8 +49,11 @@ def network() -> nn.Sequential:
         around = dilation * (side // 2)
         layers.append(nn.Conv2d(WIDTHS[number], WIDTHS[number + 1], side, stride, around, dilation, bias=last))
         layers += [] if last else [nn.BatchNorm2d(WIDTHS[number + 1]), nn.ReLU(inplace=True)]
-    nn.init.constant_(layers[-1].bias, 0.0)  # type: ignore[arg-type]
-    layers[-1].bias.data[0] = -4.0  # type: ignore[union-attr, index, operator]
+    head = layers[-1]
+    assert isinstance(head, nn.Conv2d)
+    assert head.bias is not None
+    nn.init.constant_(head.bias, 0.0)
+    head.bias.data[0] = -4.0
     return nn.Sequential(*layers)
 
 
@@ -71,6 +74,9 @@ def folded(net: nn.Sequential, number: int = 0) -> dict[str, np.ndarray]:
         weight, bias = module.weight.data, module.bias
         if bias is None:
             norm = modules[place + 1]
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             factor = norm.weight.data / torch.sqrt(norm.running_var + norm.eps)
             weight, bias = weight * factor[:, None, None, None], norm.bias.data - norm.running_mean * factor
         arrays[f"w{number}"] = weight.numpy().astype(np.float16)
@@ -132,7 +138,7 @@ def drawn(row: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, li
 
 def coloured(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a picture with other light, colours, sharpness and noise."""
-    x = rgb.astype(np.float32) * rng.uniform(0.6, 1.4) * rng.uniform(0.88, 1.12, 3) + rng.uniform(-20, 20)
+    x: np.ndarray = rgb.astype(np.float32) * rng.uniform(0.6, 1.4) * rng.uniform(0.88, 1.12, 3) + rng.uniform(-20, 20)
     if rng.random() < 0.15:
         x = np.repeat(x.mean(2, keepdims=True), 3, 2)
     if rng.random() < 0.3:
@@ -250,7 +256,10 @@ def train_points(rows: list[dict[str, Any]], minutes: float, seed: int) -> nn.Se
     shown = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     wanted = torch.from_numpy(np.stack(targets)).float().flatten(1)
     net, begin, step, total = pointer(), time.monotonic(), 0, 0.0
-    net[-1].bias.data.copy_(wanted.mean(0))  # type: ignore[union-attr, operator]
+    last = net[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    last.bias.data.copy_(wanted.mean(0))
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-3)
     while (passed := (time.monotonic() - begin) / (60 * minutes)) < 1:
         for group in optimiser.param_groups:
@@ -283,6 +292,7 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, Any]:
             best, other = max(pairs, key=lambda pair: pair[0], default=(0.0, None))
             wrong[row["folder"]] += int(best < 0.4)
             if best >= 0.4 and any(other is one for one in teachers):
+                assert other is not None
                 hits += 1
                 apart = np.linalg.norm(other.points[0] - other.points[1])
                 errors.append(np.linalg.norm(face.points - other.points, axis=1).mean() / max(apart, 1e-6))

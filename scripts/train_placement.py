@@ -109,6 +109,7 @@ def part_of(name: str) -> str:
 def find(manifest: Manifest, entry: Entry) -> Found | None:
     """Return the object of a picture, or None where none is sure: cut off, too small, too large, or of two parts."""
     sample = manifest.open(entry)
+    mask: BoolArray | None
     if entry.object_mask:
         mask = masks.read(manifest.locate(entry.object_mask))
         mask = objects.cleaned(mask, least=1.0) if mask.any() and mask.shape == sample.size else None
@@ -193,7 +194,7 @@ def prepare(args: argparse.Namespace) -> None:
         boxes = np.full((VARIANTS, DECOYS, 4), np.nan)
         for row, (_, others, _) in zip(boxes, made, strict=True):
             row[: len(others)] = np.reshape(others, (-1, 4))
-        arrays = {
+        arrays: dict[str, Any] = {
             "backgrounds": np.stack([emptied(one, holes, fill, rng) for holes, _, fill in made]),
             "foreground": one.foreground.numpy().astype(np.float16),
             "box": one.box,
@@ -264,7 +265,7 @@ def example(item: Item, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         background, foreground = background[:, ::-1].copy(), foreground[..., ::-1].copy()
         boxes = np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], 1)
     cells = np.array([cell_of(box) for box in boxes])
-    inside = ((cells >= -0.5) & (cells <= np.array(SHAPE) - 0.5)).all(1)
+    inside = np.asarray(((cells >= -0.5) & (cells <= np.array(SHAPE) - 0.5)).all(1))
     others = np.where(inside[1:, None], np.rint(np.nan_to_num(cells[1:])), -1).astype(np.int64)
     return {
         "background": topnet.background_input(background),
@@ -300,7 +301,7 @@ def train(args: argparse.Namespace) -> None:
     steps = int(args.steps)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     state: dict[str, Any] = {"step": 0, "best": np.inf, "log": []}
-    holders = {"net": net, "mean": mean, "optimizer": optimizer, "plan": plan}
+    holders: dict[str, Any] = {"net": net, "mean": mean, "optimizer": optimizer, "plan": plan}
     if (work / "state.pt").exists():
         saved = torch.load(work / "state.pt", weights_only=False)
         for name, holder in holders.items():
@@ -316,7 +317,9 @@ def train(args: argparse.Namespace) -> None:
         plan.step()
         mean.update_parameters(net)
         if (step + 1) % 40 == 0:
-            worth = chosen_loss(mean.module.eval(), parts["choose"])
+            averaged = mean.module.eval()
+            assert isinstance(averaged, topnet.TopNet)
+            worth = chosen_loss(averaged, parts["choose"])
             line = {"step": step + 1, "choose": worth, **{k: v.item() for k, v in losses.items()}}
             state |= {"step": step + 1, "log": [*state["log"], line]}
             if worth < state["best"]:

@@ -102,7 +102,9 @@ def passed(rgb: np.ndarray, steps: list[Any], rng: np.random.Generator) -> np.nd
 
 def batch(squares: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Return patches (N, 3, 48, 48) in [0, 1], their identities, and their pictures."""
-    patches, groups, pictures = [], [], []
+    patches: list[np.ndarray] = []
+    groups: list[int] = []
+    pictures: list[int] = []
     for picture in rng.choice(len(squares), PICTURES, replace=False):
         shift = rng.integers(8, size=2)
         chosen = rng.choice(PIECES, PATCHES, replace=False)

@@ -31,6 +31,7 @@ from tamperscope.errors import TamperscopeError
 from tamperscope.files import write_atomic
 from tamperscope.metrics import intervals, pixel, ranking
 from tamperscope.networks import wscl
+from tamperscope.nn import heads
 from tamperscope.ops import warps
 from tamperscope.ops.forge import shapes
 from tamperscope.ops.forge.traces.noise import Noise
@@ -69,6 +70,7 @@ def forge(args: argparse.Namespace) -> None:
         # Anywhere, or to look at the middle would be half of the answer.
         region = np.roll(shapes.blob(twin.size, shapes.area(SHARE, rng), rng), rng.integers(SIDE, size=2), (0, 1))
         forged = Noise(sigma=SIGMA, first="keep", region=region)(twin, rng)
+        assert forged.mask is not None
         where = Path(args.work) / part(entry.source_group)
         name = f"{number:05d}.png"
         for kind, rgb in (("forged", forged.rgb), ("twins", twin.rgb)):
@@ -80,13 +82,20 @@ def forge(args: argparse.Namespace) -> None:
     write_atomic(Path(args.work) / "pictures.json", json.dumps(known).encode())
 
 
+def opened(path: Path, flags: int) -> np.ndarray:
+    found = cv2.imread(str(path), flags)
+    assert found is not None, path
+    return found
+
+
 def pictures(folder: Path, kind: str) -> np.ndarray:
     """Return all pictures of a folder, (N, SIDE, SIDE, 3) uint8, by name."""
-    return np.stack([cv2.imread(str(path))[..., ::-1] for path in sorted((folder / kind).glob("*.png"))])
+    found = sorted((folder / kind).glob("*.png"))
+    return np.stack([opened(path, cv2.IMREAD_COLOR)[..., ::-1] for path in found])
 
 
 def regions(folder: Path) -> list[np.ndarray]:
-    return [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0 for path in sorted((folder / "masks").glob("*.png"))]
+    return [opened(path, cv2.IMREAD_GRAYSCALE) > 0 for path in sorted((folder / "masks").glob("*.png"))]
 
 
 def tensor(rgb: np.ndarray) -> torch.Tensor:
@@ -123,7 +132,9 @@ def trained(forged: np.ndarray, twins: np.ndarray, seed: int, steps: int) -> wsc
         outputs = net(tensor(np.stack(crops)))
         terms = net.loss(outputs, {"label": torch.from_numpy(labels)}, step / steps)
         optimizer.zero_grad()
-        sum(terms.values()).backward()
+        total = sum(terms.values())
+        assert isinstance(total, torch.Tensor)
+        total.backward()
         optimizer.step()
         plan.step()
     return net.eval()
@@ -143,7 +154,7 @@ def answers(net: wscl.Wscl, rgb: np.ndarray) -> tuple[dict[str, np.ndarray], np.
             outputs = net(tensor(rgb[start : start + BATCH]))
             for key, value in outputs.items():
                 if key == "mask" or key.startswith("map_"):
-                    value = wscl.resized(value, (SIDE, SIDE))[:, 0]
+                    value = heads.resized(value, (SIDE, SIDE))[:, 0]
                 if not key.startswith(("left_", "right_")):
                     found.setdefault(key, []).append(value.sigmoid().numpy())
     whole = {key: np.concatenate(values) for key, values in found.items()}
