@@ -152,3 +152,20 @@ def test_quiet_reasons_are_those_of_detectors() -> None:
 def test_a_file_that_is_cut_off_does_not_speak_for_alteration(card: CalibrationCard) -> None:
     cut = Finding("media.truncated", "The picture data are cut off.", "warning", {}, "media")
     assert decide([], [cut], card).reasons_for == []
+
+
+def test_looks_make_strong_evidence_only_of_traces_that_are_suspicious_without_them(card: CalibrationCard) -> None:
+    looks = card.detectors["zero"].model_copy(
+        update={"family": "content", "scores": (0.0, 1.0), "llr": (0.0, 9.0), "low": (0.0, 9.0), "high": (0.0, 9.0)}
+    )
+    whole = card.with_detector("invented", looks)
+    seen = set()
+    for score in np.linspace(*card.detectors["zero"].scores[:: len(card.detectors["zero"].scores) - 1], 60):
+        alone = decide([say("zero", float(score))], [], card)
+        both = decide([say("zero", float(score)), say("invented", 1.0)], [], whole)
+        assert both.llr >= alone.llr
+        assert both.level in ("suspicious", "strong_evidence")
+        assert (both.level == "strong_evidence") == (alone.level in ("suspicious", "strong_evidence"))
+        assert both.level == whole.level(both.llr)
+        seen.add(both.level)
+    assert seen == {"suspicious", "strong_evidence"}

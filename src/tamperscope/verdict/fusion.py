@@ -27,6 +27,10 @@ _QUIET = frozenset(
 
 _LOOKS = frozenset(("invented",))
 """Detectors of what a picture looks like, which is no trace of an alteration."""
+_CONTENT = "content"
+"""Their family."""
+_MARGIN = 0.01
+"""Below a threshold, so that sums in another order stay below it, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,10 @@ def by_looks(origins: Sequence[str]) -> bool:
 
 
 def family_evidence(calibrated: Mapping[str, Calibrated], card: CalibrationCard) -> dict[str, tuple[str, float]]:
-    """Return for each trace family its strongest counting detector and that one's weighted log-likelihood ratio."""
+    """Return for each trace family its strongest counting detector and that one's weighted log-likelihood ratio.
+
+    Looks are no trace: unless traces alone are suspicious, the evidence of looks stays below the strong kind.
+    """
     best: dict[str, tuple[str, float]] = {}
     for name, worth in calibrated.items():
         curve = card.detectors[name]
@@ -80,7 +87,18 @@ def family_evidence(calibrated: Mapping[str, Calibrated], card: CalibrationCard)
         weighted = card.weights.get(curve.family, 0.0) * worth.llr
         if curve.family not in best or weighted > best[curve.family][1]:
             best[curve.family] = (name, weighted)
+    if _CONTENT in best:
+        name, weighted = best.pop(_CONTENT)
+        traces = card.intercept + sum(value for _, value in best.values())
+        best[_CONTENT] = (name, _looks(weighted, traces, card))
     return best
+
+
+def _looks(weighted: float, traces: float, card: CalibrationCard) -> float:
+    """Return what looks add to the evidence of traces: strong evidence only where these are suspicious."""
+    if traces >= card.thresholds["suspicious"].llr:
+        return weighted
+    return min(weighted, max(0.0, card.thresholds["strong_evidence"].llr - _MARGIN - traces))
 
 
 def decide(predictions: Sequence[Prediction], findings: Iterable[Finding], card: CalibrationCard) -> Verdict:
