@@ -27,19 +27,18 @@ from tamperscope import registry
 from tamperscope.data import manifest
 from tamperscope.files import write_atomic
 from tamperscope.types import Prediction
-from tamperscope.verdict.card import LEVELS, CalibrationCard, Curve, shipped_card
+from tamperscope.verdict.card import LEVELS, CalibrationCard, shipped_card
 from tamperscope.verdict.fusion import decide
 
 ADDED = ("pages", "invented")
 
 
-def curves() -> dict[str, Curve]:
-    """Return what the networks' own cards say of their scores."""
-    found = {}
+def completed(card: CalibrationCard) -> CalibrationCard:
+    """Return a card that knows the networks, too, as a scan completes it."""
     for name in ADDED:
         network = registry.load(name)
-        found[name] = Curve.model_validate({**network.artifact.card.calibration, "family": network.family})
-    return found
+        card = card.with_network(name, network.family, network.artifact.card.calibration)
+    return card
 
 
 def level(scores: Mapping[str, float], card: CalibrationCard) -> str:
@@ -90,16 +89,14 @@ def main() -> None:
     resumable.run([(t.key, t) for t in asked], observe, args.work / "added.jsonl", args.workers, "the networks")
     keys = {task.key for task in asked}
     told = {row["key"]: row for row in resumable.read_rows(args.work / "added.jsonl") if row["key"] in keys}
-    own = curves()
+    usual = shipped_card()
+    whole = completed(usual)
 
     def speaks(task: Task) -> bool:
-        return any(own[name].at(score).llr > 0 for name, score in told[task.key]["scores"].items())
+        return any(whole.detectors[name].at(score).llr > 0 for name, score in told[task.key]["scores"].items())
 
-    raised = [replace(task, detectors=tuple(shipped_card().detectors)) for task in asked if speaks(task)]
+    raised = [replace(task, detectors=tuple(usual.detectors)) for task in asked if speaks(task)]
     resumable.run([(t.key, t) for t in raised], observe, args.work / "others.jsonl", args.workers, "all others")
-    usual = whole = shipped_card()
-    for name, curve in own.items():
-        whole = whole.with_detector(name, curve)
     moved = []
     for row in (row for row in resumable.read_rows(args.work / "others.jsonl") if row["key"] in keys):
         kind = "receipts" if row["stratum"] == "documents" else "photographs"

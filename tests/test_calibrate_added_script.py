@@ -21,11 +21,11 @@ def test_a_file_is_raised_to_each_level_that_it_reaches_only_with_the_networks()
 
 
 def test_both_networks_count_by_cards_of_their_own_that_the_scan_is_not_calibrated_with():
-    own = script.curves()
-    assert all(curve.counts for curve in own.values())
     card = shipped_card()
+    whole = script.completed(card)
+    own = {name: whole.detectors[name] for name in script.ADDED}
+    assert all(curve.counts for curve in own.values())
     assert not set(own) & set(card.detectors)
     certain = own["invented"].scores[-1]
     assert script.level({"zero": 0.0, "invented": certain}, card) == script.level({"zero": 0.0}, card) == "no_evidence"
-    whole = card.with_detector("invented", own["invented"])
     assert script.level({"zero": 0.0, "invented": certain}, whole) == "suspicious"
