@@ -123,19 +123,24 @@ def test_what_is_no_document_is_told_in_one_line(tmp_path: Path, data: bytes, sa
     assert "\n" not in message
 
 
-def test_the_mean_is_over_sets_and_only_of_those_who_have_them_all() -> None:
+def test_the_mean_is_over_sets_and_only_of_those_who_answered_half_of_each() -> None:
     found = []
     for name, f1 in (("first", 0.6), ("second", 0.2)):
         one = run.Measured(TestSet(name=name, manifest="m.jsonl"), entries=40)
         one.rows = {("untouched", "fused"): _rows(f1, 5.0), ("untouched", "centre_blob"): _rows(0.3, 0.0)}
         if name == "first":
             one.rows[("untouched", "ela")] = _rows(0.9, 0.0)
+        one.rows[("untouched", "dq")] = _rows(0.9, 5.0, 40 if name == "first" else 20)
+        one.rows[("untouched", "blk")] = _rows(0.9, 5.0, 40 if name == "first" else 18)
         found.append(one)
     built = results.build(PROTOCOL, found, "cmd")
     mean = built.number(test=results.MEAN, subject="fused", metric="pixel_f1")
     assert mean is not None
     assert (mean.value, mean.n, mean.low) == (pytest.approx(0.4), 2, None)
     assert built.number(test=results.MEAN, subject="ela", metric="pixel_f1") is None
+    assert built.number(test=results.MEAN, subject="dq", metric="pixel_f1") is not None
+    assert built.number(test=results.MEAN, subject="blk", metric="pixel_f1") is None
+    assert "half of the pictures" in tables.markdown(built)
     assert results.MEAN in tables.markdown(built)
     assert "Mean over sets" in page.html(built)
     alone = _built(_rows(0.6, 5.0))

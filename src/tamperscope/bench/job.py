@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tamperscope.bench import overlay, page, results, run, tables
+from tamperscope.bench import overlay, page, results, run, tables, view
 from tamperscope.bench.cache import Cache
 from tamperscope.bench.protocol import Protocol, TestSet
 from tamperscope.bench.results import Results, Worst
@@ -117,7 +117,7 @@ def summary(found: Results) -> list[str]:
         counts = f"{test.pictures} pictures ({test.forged} forged, {test.pristine} pristine, {len(test.failed)} failed)"
         lines += [f"{test.name}: {counts}", *_numbers(found, test.name)]
     means = _numbers(found, results.MEAN)
-    heading = [f"{results.MEAN}, of what has the number on each; n counts sets"] if means else []
+    heading = [f"{results.MEAN}: {view.MEANS}"] if means else []
     return [*lines, *heading, *means]
 
 

@@ -24,6 +24,8 @@ from tamperscope.verdict.card import LEVELS
 
 ALARM = 0.5
 MEAN = "mean over sets"
+ANSWERED = 0.5
+"""Least share of a set's pictures that a subject has to answer for its mean to be told."""
 _WORST = 8
 # Numbers that are compared with the bar: maps with the centre blob, pictures with the table look-up.
 _COMPARED = {"pixel_auc": baselines.CENTRE_BLOB, "pixel_f1": baselines.CENTRE_BLOB, "image_auc": baselines.TABLE_LOOKUP}
@@ -242,17 +244,21 @@ def _numbers(
 def _means(numbers: Sequence[Number]) -> list[Number]:
     """Return the mean of each number over the test sets that define it, as published tables have it; n counts sets.
 
-    A subject that lacks a number on a set that others have it on gets no mean: means over different sets mislead.
+    A subject that lacks a number on a set that others have it on gets no mean, and neither does one that has it there
+    of less than `ANSWERED` of the pictures that another has it of: means over different pictures mislead.
     """
-    held: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    held: dict[tuple[str, str, str, str], list[Number]] = defaultdict(list)
+    most: dict[tuple[str, str, str], int] = defaultdict(int)
     sets: dict[tuple[str, str], set[str]] = defaultdict(set)
     for n in numbers:
         if n.value is not None and "@" not in n.metric:
-            held[(n.attack, n.subject, n.suite, n.metric)].append(n.value)
+            held[(n.attack, n.subject, n.suite, n.metric)].append(n)
+            most[(n.suite, n.metric, n.test)] = max(most[(n.suite, n.metric, n.test)], n.n)
             sets[(n.suite, n.metric)].add(n.test)
     made = []
-    for (attack, subject, suite, metric), values in held.items():
-        if len(values) == len(sets[(suite, metric)]) > 1:
+    for (attack, subject, suite, metric), found in held.items():
+        answered = all(n.n >= ANSWERED * most[(suite, metric, n.test)] for n in found)
+        if answered and len(found) == len(sets[(suite, metric)]) > 1:
             where: dict[str, Any] = {
                 "test": MEAN,
                 "attack": attack,
@@ -260,7 +266,8 @@ def _means(numbers: Sequence[Number]) -> list[Number]:
                 "suite": suite,
                 "metric": metric,
             }
-            made.append(Number(**where, value=float(np.mean(values)), low=None, high=None, n=len(values)))
+            value = float(np.mean([n.value for n in found]))
+            made.append(Number(**where, value=value, low=None, high=None, n=len(found)))
     return made
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tamperscope.bench import view
-from tamperscope.bench.results import Alarms, Comparison, LevelShare, Number, Results
+from tamperscope.bench.results import MEAN, Alarms, Comparison, LevelShare, Number, Results
 from tamperscope.report.text import formula_safe, safe
 
 _PLACE = [
@@ -116,8 +116,9 @@ def all_blocks(results: Results) -> Iterator[Block]:
 
 
 def notes(results: Results) -> list[str]:
-    """Return the sentences below the tables: bars, thresholds, counts with licences."""
-    said = [view.bars_words(results), *(f"Threshold of {line}" for line in view.thresholds(results))]
+    """Return the sentences below the tables: bars, what the means are of, thresholds, counts with licences."""
+    means = [view.MEANS] if any(n.test == MEAN for n in results.numbers) else []
+    said = [view.bars_words(results), *means, *(f"Threshold of {line}" for line in view.thresholds(results))]
     return said + [view.counts(results, test) for test in results.tests]
 
 

@@ -13,6 +13,7 @@ from tamperscope.bench.run import UNTOUCHED as _UNTOUCHED
 
 UNTOUCHED = _UNTOUCHED.label
 TRIVIAL = (RANDOM, CENTRE_BLOB, "ela", TABLE_LOOKUP)
+MEANS = "Means over sets are of who has the number on at least half of the pictures of each set; n counts sets."
 DASH = "–"
 CLEAR = "✓"
 
