@@ -218,7 +218,7 @@ def measure(args: argparse.Namespace) -> None:
     text = SHIPPED.format(
         threshold=threshold,
         sets=measured.markdown(["pictures", "generators", "AUC", "found", "false alarms"], tables["sets"]),
-        kinds=measured.markdown(["kind", "pictures", "called generated"], tables["kinds"]),
+        kinds=measured.markdown(["kind", "files", "called generated"], tables["kinds"]),
         photographs=measured.markdown(["photographs", "files", "false alarms"], tables["photographs"]),
     )
     told = {"threshold": threshold, **tables, "rows": rows}
@@ -243,20 +243,23 @@ def _lines(name: str, rows: Rows, threshold: float) -> Iterator[list[str]]:
     for label, forged, real in (("never learned", unseen, authentic), ("sd3 and people", known, people)):
         rates = ["–", "–"]
         if not name.endswith("alone"):
-            rates = [_share([row[1] for row in part], threshold) for part in (forged, real)]
+            rates = [_share([row[1:3] for row in part], threshold) for part in (forged, real)]
         both, groups = np.array([row[:2] for row in forged + real]), [str(row[2]) for row in forged + real]
         auc = intervals.bootstrap(both, groups, auc_of)
         yield [name, label, f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]", *rates]
 
 
 def _found(kind: str, rows: Rows, threshold: float) -> list[str]:
-    scores = [row[1] for row in rows if row[3] == kind]
-    return [kind, str(len(scores)), _share(scores, threshold)]
+    scores = [row[1:3] for row in rows if row[3] == kind]
+    return [kind, str(len({group for _, group in scores})), _share(scores, threshold)]
 
 
-def _share(scores: Sequence[float], threshold: float) -> str:
-    found = intervals.share(sum(score >= threshold for score in scores), len(scores))
-    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
+def _share(scored: Sequence[Sequence[Any]], threshold: float) -> str:
+    """Return how many of so many (score, group) reach the threshold; to the interval frames of one file are one."""
+    hits, files = sum(score >= threshold for score, _ in scored), len({group for _, group in scored})
+    share = hits / len(scored)
+    found = intervals.share(round(share * files), files)
+    return f"{hits} of {len(scored)}: {share:.1%} [{found.low:.1%}, {found.high:.1%}]"
 
 
 def baselines(work: Path, entries: Sequence[Entry], pictures: Manifest) -> dict[str, Rows]:
@@ -284,11 +287,12 @@ def colours(rgb: UInt8Array) -> list[float]:
 
 def whole(args: argparse.Namespace, ask: Any, threshold: float) -> list[list[str]]:
     """Return false alarms on whole files: of held-out groups by kind, and of others."""
-    scores: dict[str, list[float]] = {}
+    scores: dict[str, list[tuple[float, str]]] = {}
     for part, word in (("whole", ""), ("choose_whole", ", of those that chose the threshold")):
         pictures = Manifest(args.work / part / "manifest.jsonl")
         for entry in track([e for e in pictures if not word or kind_of(e) == "camera"], f"files of {part}"):
-            scores.setdefault(kind_of(entry) + word, []).append(ask(pictures.open(entry)).score)
+            answer = ask(pictures.open(entry)).score
+            scores.setdefault(kind_of(entry) + word, []).append((answer, entry.image))
     return [[kind, str(len(found)), _share(found, threshold)] for kind, found in sorted(scores.items())]
 
 
@@ -297,8 +301,9 @@ SHIPPED = """# The shipped judge of invented pictures
 At its threshold of {threshold}. `never learned`: pictures of generators that nothing was learned of and nothing chosen
 by, against photographs of held-out groups; `sd3 and people`: portraits of Stable Diffusion 3, of which others were
 learned, against photographs of people of held-out groups. All were shrunk, compressed and cut alike. Baselines see a
-file's bytes, in the direction that suits them, or learned how often each colour occurs, from the same pictures. AUC
-with 95 % intervals over pictures, a moving one counting once. Made by `scripts/invented.py measure`.
+file's bytes, in the direction that suits them, or learned how often each colour occurs, from the same pictures. Counted
+are pictures, of a moving one up to four frames; 95 % intervals are those of as many files. Made by
+`scripts/invented.py measure`.
 
 {sets}
 

@@ -41,7 +41,7 @@ def scan(
     ] = None,
     save_maps: Annotated[Path | None, typer.Option(help="Write every map as a PNG into this folder.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only the fast detectors, no stability probe.")] = False,
-    no_model: Annotated[bool, typer.Option("--no-model", help="Leave out the shipped network.")] = False,
+    no_model: Annotated[bool, typer.Option("--no-model", help="Leave out the shipped networks.")] = False,
     model: Annotated[list[Path] | None, typer.Option(help="Folder of an exported network to ask, too.")] = None,
     frames: Annotated[int, typer.Option(help="How many frames of a video to look at, evenly in time.")] = 16,
     max_pixels: Annotated[int | None, typer.Option(help="Largest picture to open, in pixels.")] = None,
