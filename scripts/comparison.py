@@ -65,8 +65,8 @@ def forge(args: argparse.Namespace) -> None:
         for entry in known.where(split="train")
         if entry.label == 0 and any(f"train/{folder}/" in entry.image for folder in contest.folders)
     ]
-    for name, (stated, change, count) in {"train": contest.train, **contest.held}.items():
-        wanted = "train" if name == "train" else "held"
+    for name, (stated, change, count) in {"train": contest.train, **contest.own, **contest.held}.items():
+        wanted = "held" if name in contest.held else "train"
         listed = work / f"photos_{wanted}.jsonl"
         chosen = (e for e in entries if contests.part(e.source_group, contest.out_of) == wanted)
         print(name, manifests.write(listed, chosen), "photos")
@@ -89,7 +89,8 @@ def learn(args: argparse.Namespace) -> None:
         if (out / "done.json").is_file():
             continue
         begun = time.process_time()
-        found = train(stated(contest, name, seed, work / "train" / "manifest.jsonl"), out, (out / "run.json").is_file())
+        pictures = work / (name if name in contest.own else "train") / "manifest.jsonl"
+        found = train(stated(contest, name, seed, pictures), out, (out / "run.json").is_file())
         spent = {
             "system": name,
             "seed": seed,
@@ -225,8 +226,10 @@ def table(args: argparse.Namespace) -> None:
 
 
 def cross(args: argparse.Namespace) -> None:
-    """Write how well the networks of each domain tell the forgeries of every domain."""
+    """Write how well the networks of each domain tell the forgeries of every domain; known rows of others stay."""
     torch.set_num_threads(1)
+    kept = args.out.with_suffix(".json")
+    result: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else {}
     found: dict[str, dict[str, Any]] = {}
     for domain, name, seed in _done(args.work):
         if seed not in args.seeds:
@@ -239,8 +242,9 @@ def cross(args: argparse.Namespace) -> None:
             write_atomic(path, json.dumps(rows).encode())
         for other, rows in json.loads(path.read_text()).items():
             found.setdefault(f"{domain}/{name}", {}).setdefault(other, []).append(rows)
-    result = {run: {key: measured.summary(seeds) for key, seeds in sets.items()} for run, sets in found.items()}
-    write_atomic(args.out.with_suffix(".json"), (json.dumps(result, indent=1) + "\n").encode())
+    result |= {run: {key: measured.summary(seeds) for key, seeds in sets.items()} for run, sets in found.items()}
+    result = dict(sorted(result.items(), key=lambda item: (list(CONTESTS).index(item[0].partition("/")[0]), item[0])))
+    write_atomic(kept, (json.dumps(result, indent=1) + "\n").encode())
     write_atomic(args.out.with_suffix(".md"), pages.cross(result, ABROAD).encode())
 
 

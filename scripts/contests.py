@@ -24,6 +24,7 @@ class Contest:
         train: What is learned from.
         held: What is measured, from groups of photographs that nothing was learned from, by a name.
         systems: Names of networks, or names for one with settings.
+        own: Of systems that learn from forgeries of their own, these.
         titles: What the measured sets are called.
         side: Of the windows in pixels.
         steps: Of 8 windows.
@@ -42,6 +43,7 @@ class Contest:
     held: dict[str, Forged]
     systems: tuple[str, ...]
     titles: dict[str, str]
+    own: dict[str, Forged] = field(default_factory=dict)
     side: int = 96
     steps: int = 800
     data: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Contest:
 FIRST = (*("convnext", "diffseg", "iml_vit", "mfpt", "mmfusion", "relayformer", "segformer", "unet", "webiml", "wscl"),)
 BASELINES = (
     *("mvss_net", "cat_net", "mantra_net", "span", "pscc_net", "trufor", "object_former", "mesorch", "sparse_vit"),
-    *("ncl_iml", "swin", "bas"),
+    *("ncl_iml", "swin", "bas", "peekaboo"),
 )
 # Strong traces on small pictures: with `casia_like` forgeries no system found anything after as many steps.
 PLANTED = (
@@ -102,7 +104,7 @@ CONTESTS = {
             "held": ("generated", ("ranges.reencoded.model=tiny", *_SMALL), 60),
             "unseen": ("generated", ("ranges.reencoded.model=taef2", "operations={reencoded: 1}", *_SMALL), 60),
         },
-        systems=("npr", "patchcraft", "univfd", "freqnet", "aide", "hida_net"),
+        systems=("npr", "patchcraft", "univfd", "freqnet", "aide", "hida_net", "diffseg"),
         titles={"held": "decoders of the training", "unseen": "TAEF2, never trained on"},
         pixels=False,
         side=128,
@@ -119,7 +121,8 @@ CONTESTS = {
         folders=("people", "portraits"),
         train=("face_sequence", _FACES, 1500),
         held={"held": ("face_sequence", _FACES, 60)},
-        systems=("fakelocator", "xception", "meso", "efficientnet", "seqfakeformer", "tsom", "tsom_pp"),
+        systems=("fakelocator", "xception", "meso", "efficientnet", "sbi", "seqfakeformer", "tsom", "tsom_pp"),
+        own={"sbi": ("self_blend", ('deliveries={"": 1}', "hosts={min_side: 64, recompressed: 0.0}"), 1500)},
         titles={"held": "faces never trained on"},
         faces=128,
         side=128,
@@ -151,6 +154,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     # Its masks would have to be white all over.
     "hida_net": ("hida_net", {"tfl": 0}),
     "tsom_pp": ("tsom", {"contrast": 0.01}),
+    "sbi": ("efficientnet", {}),
 }
 """The network of a system, where that is not its name, and what it needs to take part."""
 

@@ -32,13 +32,15 @@ without any pretrained weights. **What it does not mean.** Nothing here ranks th
 their own. Differences that are smaller than the spread of the seeds are none.
 """
 ORDER = ", sequence_unnamed is the fixed accuracy of who names no edit"
+WRONG = 0.45
 CROSS = """# Across domains
 
 The networks of the pages `comparison_*`, each trained in one domain alone, asked about {count} pictures of every
 domain's held-out forgeries and twins: image AUC of the scores; of several seeds the mean, the least and the most.
-Its own domain is in bold. The mean over domains is the number of ForensicHub's cross-domain protocol. Groups of source
-pictures are in one part only within a domain; between domains the photographs of one may have taught the networks of
-another. Made by `scripts/comparison.py cross`.
+Its own domain is in bold. The mean over domains is the number of ForensicHub's cross-domain protocol. Flipped: where
+every seed is below .45, so that the scores tell something the wrong way round, 1 - AUC. Groups of source pictures are
+in one part only within a domain; between domains the photographs of one may have taught the networks of another. Made
+by `scripts/comparison.py cross`.
 
 {table}
 """
@@ -119,7 +121,9 @@ def cross(result: dict[str, Any], count: int) -> str:
         own, _, name = run.partition("/")
         cells = [measured.shown(found[key]["image_auc"]) for key in CONTESTS]
         cells = [f"**{cell}**" if key == own else cell for key, cell in zip(CONTESTS, cells, strict=True)]
-        mean = np.mean([found[key]["image_auc"]["mean"] for key in CONTESTS])
-        lines.append([name, own, *cells, f"{mean:.3f}"])
-    head = ["system", "trained on", *CONTESTS, "mean"]
+        aucs = {key: found[key]["image_auc"] for key in CONTESTS}
+        flipped = [f"{key} {1 - auc['mean']:.3f}" for key, auc in aucs.items() if max(auc["seeds"]) < WRONG]
+        mean = np.mean([auc["mean"] for auc in aucs.values()])
+        lines.append([name, own, *cells, f"{mean:.3f}", ", ".join(flipped) or "–"])
+    head = ["system", "trained on", *CONTESTS, "mean", "flipped"]
     return _filled(CROSS.format(count=count, table=measured.markdown(head, lines)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def test_systems_and_recipes_exist(domain: str) -> None:
         network = catalog.build(run.network.name, **run.network.settings)
         assert contest.side % network.multiple == 0, system
         assert run.steps == contest.steps
-    for stated, change, count in (contest.train, *contest.held.values()):
+    assert set(contest.own) <= set(contest.systems)
+    for stated, change, count in (contest.train, *contest.own.values(), *contest.held.values()):
         forging.load(stated, change)
         assert count
     assert contest.titles.keys() == contest.held.keys()
@@ -56,3 +58,23 @@ def test_a_page_has_the_numbers_of_the_rows() -> None:
     assert "| unet | 2 |" in page
     assert "0.600" in page
     assert all(len(line) <= 120 for line in page.splitlines() if not line.startswith("|"))
+
+
+def test_the_page_across_domains_tells_what_is_the_wrong_way_round() -> None:
+    aucs = {"manipulated": [0.9, 0.8], "generated": [0.2, 0.3], "faces": [0.44, 0.46], "documents": [0.5, 0.5]}
+    found = {key: {"image_auc": {"mean": sum(seeds) / 2, "seeds": seeds}} for key, seeds in aucs.items()}
+    page = pages.cross({"manipulated/unet": found}, 30)
+    assert "| unet | manipulated | **0.850; 0.800–0.900** | 0.250; 0.200–0.300 |" in page
+    assert "| 0.512 | generated 0.750 |" in page
+
+
+def test_known_rows_across_domains_stay_when_others_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aucs = {key: {"image_auc": {"mean": 0.6, "seeds": [0.6]}} for key in contests.CONTESTS}
+    known = {"generated/npr": aucs, "manipulated/unet": aucs}
+    (tmp_path / "table.json").write_text(json.dumps(known))
+    monkeypatch.setattr(
+        "sys.argv", ["comparison.py", "cross", "--work", str(tmp_path), "--out", str(tmp_path / "table")]
+    )
+    comparison.main()
+    assert list(json.loads((tmp_path / "table.json").read_text())) == ["manipulated/unet", "generated/npr"]
+    assert "| npr | generated |" in (tmp_path / "table.md").read_text()

@@ -33,6 +33,11 @@ class Listing(Shapes):
         self[f"{name}.running_mean"] = self[f"{name}.running_var"] = (width,)
         self[f"{name}.num_batches_tracked"] = ()
 
+    def separable(self, name: str, outputs: int, inputs: int) -> None:
+        """A 3 x 3 convolution of each channel for itself, and a 1 x 1 one."""
+        self.conv(f"{name}.conv1", inputs, 1, 3)
+        self.conv(f"{name}.pointwise", outputs, inputs)
+
     def conv_batch(self, name: str, outputs: int, inputs: int, size: int, bias: bool = False) -> None:
         self.conv(f"{name}.0", outputs, inputs, size, bias)
         self.batch(f"{name}.1", outputs)
@@ -84,6 +89,42 @@ def npr() -> Listing:
         for b in range(blocks):
             found.bottleneck(f"{layer}.{b}", 4 * width if b else inputs, width, beside=b == 0)
     found.linear("fc1", 1, 512)
+    return found
+
+
+def freqnet() -> Listing:
+    found = Listing()
+    for number, inputs, width in ((1, 3, 64), (2, 64, 64), (3, 256, 256), (4, 256, 256)):
+        found |= {f"weight{number}": (width, inputs, 1, 1), f"bias{number}": (width,)}
+        found.conv(f"realconv{number}", width, width)
+        found.conv(f"imagconv{number}", width, width)
+    for layer, inputs, width, blocks in (("layer1", 64, 64, 3), ("layer2", 256, 128, 4)):
+        for b in range(blocks):
+            found.bottleneck(f"{layer}.{b}", 4 * width if b else inputs, width, beside=b == 0)
+    found.linear("fc1", 1, 512)
+    return found
+
+
+def xception() -> Listing:
+    found = Listing()
+    for number, inputs, outputs, size in ((1, 3, 32, 3), (2, 32, 64, 3)):
+        found.conv(f"backbone.conv{number}", outputs, inputs, size)
+        found.batch(f"backbone.bn{number}", outputs)
+    entry = [(64, 128, 128), (128, 256, 256), (256, 728, 728)]
+    for number, widths in enumerate([*entry, *[(728,) * 4] * 8, (728, 728, 1024)], 1):
+        name = f"backbone.block{number}"
+        if widths[0] != widths[-1]:
+            found.conv(f"{name}.skip", widths[-1], widths[0])
+            found.batch(f"{name}.skipbn", widths[-1])
+        for place in range(len(widths) - 1):
+            at = 3 * place + (number > 1)  # the first one does not begin with a ReLU
+            found.separable(f"{name}.rep.{at}", widths[place + 1], widths[place])
+            found.batch(f"{name}.rep.{at + 1}", widths[place + 1])
+    for number, inputs, outputs in ((3, 1024, 1536), (4, 1536, 2048)):
+        found.separable(f"backbone.conv{number}", outputs, inputs)
+        found.batch(f"backbone.bn{number}", outputs)
+    found.conv_batch("backbone.adjust_channel", 512, 2048, 1, bias=True)
+    found.linear("backbone.last_linear", 2, 2048)
     return found
 
 
@@ -220,6 +261,8 @@ def _cmx(found: Listing, rectify: str, fuse: str, width: int) -> None:
 
 LISTINGS: dict[str, Callable[[], Listing]] = {
     "npr": npr,
+    "freqnet": freqnet,
+    "xception": xception,
     "patchcraft": patchcraft,
     "univfd": univfd,
     "iml_vit": iml_vit,

@@ -68,6 +68,55 @@ def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
 
 
+def freqnet(held: Mapping[str, Tensor], image: Tensor) -> Tensor:
+    """Logits (B,), by transforms and their inverses; sides are multiples of 32."""
+    w, x = Weights(held), normalized(image)
+
+    def high(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+        spectrum = torch.fft.fftshift(torch.fft.fftn(x, dim=dims), dim=dims)
+        block = [slice(None)] * 4
+        for d in dims:
+            block[d] = slice(x.shape[d] // 2 - x.shape[d] // 4, x.shape[d] // 2 + x.shape[d] // 4)
+        spectrum[tuple(block)] = 0
+        return torch.fft.ifftn(torch.fft.ifftshift(spectrum, dim=dims), dim=dims).real.relu()
+
+    def filtered(number: int, x: Tensor, stride: int) -> Tensor:
+        x = F.conv2d(high(x, (2, 3)), w(f"weight{number}"), w(f"bias{number}"), stride).relu()
+        spectrum = torch.fft.fft2(high(x, (1,)) if number < 3 else x)
+        real, imaginary = w.conv(f"realconv{number}", spectrum.real), w.conv(f"imagconv{number}", spectrum.imag)
+        return torch.fft.ifft2(torch.complex(real, imaginary)).real.relu()
+
+    x = F.max_pool2d(filtered(2, filtered(1, x, 1), 2), 3, 2, 1)
+    for layer in (1, 2):
+        if layer == 2:
+            x = filtered(4, filtered(3, x, 1), 2)
+        for b in range(w.count(f"layer{layer}")):
+            x = w.residual(f"layer{layer}.{b}", x, 2 if layer == 2 and b == 0 else 1)
+    return w.linear("fc1", x.mean((2, 3)))[:, 0]
+
+
+def xception(held: Mapping[str, Tensor], image: Tensor) -> Tensor:
+    """Logits (B, 2)."""
+    w, x = Weights({k.removeprefix("backbone."): v for k, v in held.items()}), 2 * image - 1
+
+    def separable(name: str, norm: str, x: Tensor) -> Tensor:
+        return w.batch(norm, w.conv(f"{name}.pointwise", w.conv(f"{name}.conv1", x, 1, 1, 1, x.shape[1])))
+
+    for number, stride in ((1, 2), (2, 1)):
+        x = w.batch(f"bn{number}", w.conv(f"conv{number}", x, stride)).relu()
+    for block in (f"block{number}" for number in range(1, 13)):
+        found, first = x, int(block != "block1")
+        for at in range(first, w.count(f"{block}.rep"), 3):
+            found = separable(f"{block}.rep.{at}", f"{block}.rep.{at + 1}", found.relu() if at else found)
+        if f"{block}.skip.weight" in w.held:
+            x = w.batch(f"{block}.skipbn", w.conv(f"{block}.skip", x, 2)) + F.max_pool2d(found, 3, 2, 1)
+        else:
+            x = x + found
+    for number in (3, 4):
+        x = separable(f"conv{number}", f"bn{number}", x).relu()
+    return w.linear("last_linear", x.mean((2, 3)))
+
+
 def npr(held: Mapping[str, Tensor], image: Tensor) -> Tensor:
     """Logits (B,)."""
     w, x = Weights(held), normalized(image)

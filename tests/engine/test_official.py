@@ -83,7 +83,7 @@ def test_published_names_and_shapes_fit_and_every_rule_has_its_use(name: str) ->
 
 
 def test_the_counts_of_parameters_are_the_published_ones() -> None:
-    published = {"npr": 1.44e6, "iml_vit": 91.75e6, "cat_net": 114.3e6, "trufor": 68.7e6}
+    published = {"npr": 1.44e6, "freqnet": 1.85e6, "iml_vit": 91.75e6, "cat_net": 114.3e6, "trufor": 68.7e6}
     for name, count in published.items():
         counted = [v for k, v in LISTINGS[name]().items() if "running" not in k and "tracked" not in k]
         assert sum(torch.Size(shape).numel() for shape in counted) == pytest.approx(count, rel=4e-3)
@@ -102,6 +102,28 @@ def test_npr_says_what_the_published_network_says(file: Callable[..., Path]) -> 
             held["layer2.1.bn2.running_mean"],
         )
         assert (references.npr(held, image) - wanted).abs().max() > 1e-3
+
+
+def test_freqnet_says_what_the_published_network_says(file: Callable[..., Path]) -> None:
+    held, image = stand_in(LISTINGS["freqnet"]()), torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        network, wanted = load_official("freqnet", file("freqnet", held)), references.freqnet(held, image)
+        torch.testing.assert_close(network(image)["score"], wanted, atol=1e-4, rtol=1e-4)
+        held["realconv3.weight"], held["imagconv3.weight"] = held["imagconv3.weight"], held["realconv3.weight"]
+        assert (references.freqnet(held, image) - wanted).abs().max() > 5e-3
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", ""])
+def test_xception_says_what_the_published_network_says(file: Callable[..., Path], prefix: str) -> None:
+    told = {k.replace("backbone.", prefix): v for k, v in stand_in(LISTINGS["xception"]()).items()}
+    held = told if prefix else {k: v for k, v in told.items() if "adjust" not in k}
+    image = torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        network, wanted = load_official("xception", file("xception", held)), references.xception(held, image)
+        torch.testing.assert_close(network(image)["score"], wanted[:, 1] - wanted[:, 0], atol=1e-4, rtol=1e-4)
+        key = f"{prefix}block7.rep.4.conv1.weight"
+        held[key] = held[key].flip(0)
+        assert (references.xception(held, image) - wanted).abs().max() > 1e-3
 
 
 def test_a_last_layer_that_is_never_asked_is_left_out(file: Callable[..., Path]) -> None:
@@ -279,6 +301,8 @@ def test_networks_that_depart_say_so_before_a_file_is_read(name: str) -> None:
 def test_unknown_systems_and_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"known: .*trufor"):
         load_official("truefor", tmp_path)
+    with pytest.raises(UnknownNameError, match=r"'meso': nothing is known here of published weights.*train meso"):
+        load_official("meso", tmp_path / "x.pt")
     with pytest.raises(UnknownNameError):
         load_official("../npr", tmp_path)
     with pytest.raises(InputError, match="expected size full, found 'tiny'"):

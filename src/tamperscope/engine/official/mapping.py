@@ -10,7 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 
-from tamperscope.errors import InputError, unknown_name
+from tamperscope.errors import InputError, UnknownNameError, unknown_name
+from tamperscope.networks import catalog
 from tamperscope.settings import Shelf
 
 SHOWN = 10
@@ -107,6 +108,11 @@ def sheet(name: str) -> Sheet:
     Raises:
         UnknownNameError: Nothing is.
     """
+    if name in catalog.names() and name not in names():
+        raise UnknownNameError(
+            f"'{name}': nothing is known here of published weights: there are none that we know of, or nobody compared "
+            f"ours with them; train it (`tamperscope train {name}`), or take one of {', '.join(names())}"
+        )
     if name not in names():
         raise unknown_name("system with a map of its published weights", name, names())
     return _SHELF.load(Sheet, name)
