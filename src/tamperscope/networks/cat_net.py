@@ -20,6 +20,7 @@ from tamperscope.nn.hrnet import Branches, HrNet, Residual, Stage, conv, stages
 ABOUT = About(
     title="CAT-Net",
     source="Kwon et al., WACV 2021 and IJCV 2022 (arXiv 2108.12947); github.com/mjkwon2021/CAT-Net",
+    parameters=114.3e6,
     departures=(
         "Coefficients are found from the pixels and the file's table, not read from the file, so that windows of any "
         "picture have them; in files whose steps begin at 3, 98 to 100 % of those that are not 0 equal the file's.",
