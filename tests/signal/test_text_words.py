@@ -153,6 +153,24 @@ def test_the_reader_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [word.text for word in found.words] == page.texts[:5]
 
 
+def test_the_extra_reads_what_is_typed() -> None:
+    """By the reader itself: most words, where they are, and nothing else on the rest of the page."""
+    pytest.importorskip("rapidocr")
+    page = typed()
+    foot = max(box[3] for box in page.boxes[:20]) + 8
+    part = Sample(np.ascontiguousarray(page.rgb[:foot]))
+    wanted = [(box, told) for box, told in zip(page.boxes, page.texts, strict=True) if box[3] < foot]
+    found = text.find(part, "ocr")
+    assert found.finder == "ocr"
+    read = [
+        (box, told)
+        for box, told in wanted
+        if any(word.text.lower() == told.lower() and iou(word.box, box) > 0.4 for word in found.words)
+    ]
+    assert len(read) > 0.7 * len(wanted) > 0
+    assert len(found.words) < 1.2 * len(wanted)
+
+
 def test_only_what_looks_like_print_is_judged() -> None:
     page = typed()
     plain = [{"box": list(box)} for box in page.boxes]
