@@ -1,4 +1,4 @@
-"""`tamperscope data`: list, prepare, annotate, convert and examine labelled pictures."""
+"""`tamperscope data`: list, prepare, annotate, part, convert and examine labelled pictures."""
 
 from __future__ import annotations
 
@@ -146,6 +146,40 @@ def faces(
     if not found.faces:
         typer.echo("no face was found: expected pictures of people, with faces that are large enough", err=True)
     if found.unreadable or not found.faces:
+        raise typer.Exit(1)
+
+
+@app.command()
+def propose(
+    manifest: Annotated[Path, typer.Argument(help="Pictures whose regions nobody drew.")],
+    network: Annotated[Path, typer.Option(help="Folder of an exported network that shows a map.")],
+    out: Annotated[Path, typer.Option(help="Folder for regions and manifest.jsonl.")],
+    use: Annotated[
+        str, typer.Option("--as", help="object: outlines that forge takes; mask: weak labels of forged pictures.")
+    ] = "object",
+    least: Annotated[float, typer.Option(min=0, max=1, help="Least share of the picture.")] = 0.01,
+    most: Annotated[float, typer.Option(min=0, max=1, help="Largest share of the picture.")] = 0.6,
+    of: Annotated[str | None, typer.Option(help="Only entries of this split.")] = None,
+) -> None:
+    """Let a network mark regions where a manifest has none; they are no truth, and each says who proposed it."""
+    from rich.progress import track
+
+    from tamperscope.data import proposing
+    from tamperscope.data.manifest import Manifest
+    from tamperscope.errors import TamperscopeError
+    from tamperscope.inference.artifact import open_artifact
+    from tamperscope.report.text import safe
+
+    try:
+        pictures = Manifest(manifest).where(of)
+        entries = track(list(pictures), "regions")
+        found = proposing.propose(pictures, entries, open_artifact(network), out, proposing.use(use), (least, most))
+    except (TamperscopeError, OSError) as error:
+        fail(error)
+    typer.echo(f"{found.regions} regions in {out}; {found.known} pictures needed none; {len(found.refused)} have none")
+    for name, why in found.refused.items():
+        typer.echo(safe(f"{name}: {why}", 2000), err=True)
+    if not found.regions and found.refused:
         raise typer.Exit(1)
 
 
