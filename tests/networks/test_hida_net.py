@@ -366,3 +366,20 @@ def test_the_quality_of_the_last_jpeg_is_told() -> None:
     assert 1 - float((found - wanted).square().mean() / wanted.var(correction=0)) >= 0.9
     coarse, fine = (asked(net, photographs(100, 2, quality)[0]["image"])["quality"] for quality in (60, 85))
     assert float((coarse < fine).float().mean()) >= 0.95, "of the same pictures"
+
+
+@pytest.mark.slow
+def test_sixty_four_megapixels_pass_at_once() -> None:
+    """All 15,625 tiles: one that is changed moves its own map and the score, and memory stays with the map."""
+    resource = pytest.importorskip("resource")
+    net, image = tiny(), torch.rand(1, 3, 8000, 8000, generator=torch.Generator().manual_seed(1))
+    before = asked(net, image)
+    assert before["mask"].shape == (1, 1, 8000, 8000)
+    assert before["places"].shape == (1, 125 * 125, 2)
+    image[..., -TILE:, -TILE:] = image[..., -TILE:, -TILE:].flip(-1) * 0.5
+    after = asked(net, image)
+    assert float(after["score"]) != float(before["score"])
+    moved = (after["mask"] - before["mask"])[0, 0].abs()
+    assert float(moved[-TILE:, -TILE:].max()) > 0
+    assert float(moved[:-TILE].max()) == float(moved[:, :-TILE].max()) == 0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 6 * 2**20, "kilobytes"
