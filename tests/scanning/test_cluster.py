@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tamperscope import cli
+from tamperscope.errors import InputError
+from tamperscope.report.schema import ErrorReport, Row
+from tamperscope.scanning import cluster, ledger
+from tamperscope.scanning.cluster import ClusterRun
+from tamperscope.scanning.ledger import Recent
+from tamperscope.scanning.many import Content, failure
+from tamperscope.scanning.places import Place
 
 FAST = ["--detectors", "ela"]
 
@@ -104,6 +112,55 @@ def test_a_cluster_goes_on_where_a_run_stopped(folder: Path, tmp_path: Path) -> 
         assert rows(out) == rows(one)
     finally:
         ray.shutdown()
+
+
+class Stored:
+    """An output that knows a row only when it was added."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Content, Row] = {}
+
+    def holds(self, name: str, sha256: str | None) -> bool:
+        return False
+
+    def recall(self, content: Content) -> Row | None:
+        return self.rows.get(content)
+
+
+def joined(memory: Stored | Recent, distinct: int, copies: bool) -> tuple[list[Row], int]:
+    """Return the rows of files each of which may have a copy long after it, and how many were kept at most."""
+    run = ClusterRun({}, memory, 1)
+    places = [Place(f"{i:05}.png") for i in range(distinct * (1 + copies))]
+    sums = [(f"{i % distinct:064x}", "") for i in range(len(places))]
+    firsts = [place.name for place in places[:distinct]]
+    scanned: Iterator[Row] = (
+        failure(name, InputError("no"), sha) for name, (sha, _) in zip(firsts, sums, strict=False)
+    )
+    rows, most = list[Row](), 0
+    for row in run._joined(places, sums, scanned, set(firsts), lambda: None):
+        assert isinstance(row, ErrorReport)
+        if isinstance(memory, Recent):
+            memory.add(row)
+        else:
+            memory.rows[row.sha256 or "", ".png"] = row
+        rows.append(row)
+        most = max(most, len(run._latest))
+    assert not run._latest, "no copy is to come"
+    return rows, most
+
+
+def test_rows_that_the_output_knows_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "REPEATED", 10)
+    rows, most = joined(Stored(), 50, copies=True)
+    assert most <= 11
+    assert [row.name for row in rows if isinstance(row, ErrorReport)] == [f"{i:05}.png" for i in range(100)]
+    assert joined(Stored(), 50, copies=False)[1] == 0
+
+
+def test_rows_that_only_memory_has_are_kept_for_their_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "REPEATED", 10)
+    monkeypatch.setattr(ledger, "RECENT", 10)
+    assert len(joined(Recent(), 50, copies=True)[0]) == 100
 
 
 def test_engines_that_are_none_are_told(folder: Path) -> None:

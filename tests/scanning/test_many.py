@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tamperscope.errors import InputError
+from tamperscope.report.fields import json_ready
 from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.scanning import Scanner
 from tamperscope.scanning.ledger import Recent
@@ -116,6 +117,48 @@ def test_a_renamed_row_is_that_of_the_other_file(template: Report) -> None:
     assert row.reproduce.command == template.reproduce.command.replace("a.png", "'it'\"'\"'s b.png'")
     assert renamed(row, "c.png").intake.same_as == "a.png"  # type: ignore[union-attr]
     assert row.verdict == template.verdict
+
+
+@pytest.mark.parametrize("name", ["eq/bad\udcff.jpg", "it's \u202e\\'b.jpg", 'a "b" c.jpg', "--help.jpg", "a.jpg"])
+def test_a_copy_has_one_command_that_names_it(template: Report, name: str) -> None:
+    scanner = Scanner(["ela"], quick=True)
+    row = template.model_copy(
+        update={
+            "intake": template.intake.model_copy(update={"name": json_ready(name)}),
+            "reproduce": scanner.reproduce(name),
+        }
+    )
+    for copy in ("eq/z.jpg", "eq/\udcfe it's.jpg", "-o.jpg"):
+        found = renamed(row, copy)
+        assert isinstance(found, Report)
+        assert found.reproduce.command == scanner.reproduce(copy).command
+        again = renamed(found, name)
+        assert isinstance(again, Report)
+        assert again.reproduce.command == row.reproduce.command
+
+
+def test_folders_that_cannot_be_are_told_before_anything_is_scanned(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a page")
+    for option, pictures in (
+        ("--html", Pictures(html=taken)),
+        ("--pdf", Pictures(pdf=taken)),
+        ("--save-maps", Pictures(maps=taken)),
+    ):
+        with pytest.raises(InputError, match=f"{option}: for many pictures expected a folder .*, found a file; name"):
+            pictures.prepare()
+    with pytest.raises(InputError, match=r"--html: .* found Not a directory"):
+        Pictures(html=taken / "inside").prepare()
+    assert taken.read_text() == "a page"
+    Pictures(html=tmp_path / "new" / "pages").prepare()
+    assert (tmp_path / "new" / "pages").is_dir()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(InputError, match="--pdf: expected a folder that may be written to"):
+        Pictures(pdf=tmp_path / "closed").prepare()
 
 
 def test_a_desk_writes_pages_and_maps(files: list[Place], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ a store of objects. A machine that is lost costs nothing: Ray does its share aga
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.media import Limits
 from tamperscope.report.schema import ROW, Row
+from tamperscope.scanning.ledger import Recent
 from tamperscope.scanning.many import Content, Memory, Pictures, Task, begin, failure, renamed
 from tamperscope.scanning.places import Place, digest, place_of
 
@@ -67,26 +68,35 @@ class ClusterRun:
         firsts: set[str],
         advance: Callable[[], None],
     ) -> Iterator[Row]:
+        left = Counter((sha256, place.suffix) for place, (sha256, _) in zip(places, sums, strict=True))
         for place, (sha256, error) in zip(places, sums, strict=True):
             content = (sha256, place.suffix)
+            left[content] -= 1
             if not self.memory.holds(place.name, sha256 or None):
                 if error:
                     kind, _, message = error.partition(": ")
                     yield failure(place.name, InputError(message)).model_copy(update={"error": kind})
                 elif place.name in firsts:
                     row = next(scanned)
-                    self._keep(content, row)
+                    if left[content]:
+                        self._keep(content, row)
                     yield row
                 else:
                     known = self._latest.get(content) or self.memory.recall(content)
                     assert known is not None
                     yield renamed(known, place.name)
+            if not left[content]:
+                self._latest.pop(content, None)
             advance()
 
     def _keep(self, content: Content, row: Row) -> None:
-        # Sheets recall nothing, so copies that are near their first one are found here.
+        """Keep a row that has copies to come, until the output can be asked for it: sheets recall nothing."""
         self._latest[content] = row
-        if len(self._latest) > REPEATED and self.memory.recall(content) is not None:
+        # What is recalled without an output may be forgotten later.
+        while len(self._latest) > REPEATED and not isinstance(self.memory, Recent):
+            oldest = next(iter(self._latest))
+            if self.memory.recall(oldest) is None:
+                break
             self._latest.popitem(last=False)
 
     def _hashed(self, data: Any, places: Sequence[Place], limit: int) -> Iterator[tuple[str, str]]:

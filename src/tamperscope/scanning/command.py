@@ -133,6 +133,7 @@ class Command:
     def _many(self, places: Sequence[Place], scanner: Scanner) -> int:
         if self.json:
             raise InputError("--json takes one picture; for many use --out FILE.jsonl")
+        Pictures(self.html, self.pdf, self.save_maps).prepare()
         ledger = open_ledger(self.out, scanner.names, scanner.models_sha256)
         tally = Tally()
         with self._run(scanner, ledger) as run, _bar(len(places)) as advance:

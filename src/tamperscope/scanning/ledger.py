@@ -8,34 +8,40 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from tamperscope.errors import InputError
+from tamperscope.files import replacing
 from tamperscope.report import tables
 from tamperscope.report.fields import json_ready
 from tamperscope.report.schema import EXIT_CODES, Report, Row
 from tamperscope.report.text import formula_safe, safe
 from tamperscope.scanning.many import Content, Memory
+from tamperscope.scanning.retries import Retries
 
 RECENT = 1000
+STARTS = (b'{"status": "ok", "schema_version": ', b'{"status": "error", "schema_version": ')
+"""What a row of a `.jsonl` file begins with."""
 
 
 class Ledger(Memory, Protocol):
     """Where rows go, and what is known of those that went there; see `open_ledger`.
 
-    A row is on disk when `add` returns. Files are known by name and SHA-256, contents by SHA-256 and suffix.
+    A row is on disk when `add` returns. Files are known by name and SHA-256, contents by SHA-256 and suffix. The row of
+    an error that may be gone by now is not held; see `Retries`.
     """
 
-    worst: int
-    """Highest exit code of all rows."""
+    @property
+    def worst(self) -> int:
+        """Highest exit code of all rows."""
 
     def add(self, row: Row) -> None:
-        """Append one row."""
+        """Append one row; one that says what an earlier run's row of that file says already is not written again."""
 
     def finish(self) -> None:
-        """Bring the output to its final form: all rows are there."""
+        """Bring the output to its final form: all rows are there, and those that they replace go. Last of all calls."""
 
 
 def open_ledger(path: Path | None, detectors: Sequence[str], models: Mapping[str, str] | None = None) -> Ledger:
@@ -47,7 +53,8 @@ def open_ledger(path: Path | None, detectors: Sequence[str], models: Mapping[str
         models: SHA-256 of the exported networks among them; a `.csv` holds none and cannot tell.
 
     Raises:
-        InputError: Another suffix, a missing extra, or rows that another kind of run wrote.
+        InputError: Another suffix, a missing extra, rows that another kind of run wrote, or something else than rows,
+            which is left as it is.
     """
     suffix = None if path is None else path.suffix.lower()
     asked = sorted(detectors), dict(models or {})
@@ -70,6 +77,11 @@ def other_run(path: Path) -> InputError:
         f"'{path.name}' holds rows of a scan with other detectors or networks; name another file with --out, or delete "
         "it"
     )
+
+
+def no_rows(path: Path) -> InputError:
+    """Return the error for what no scan wrote, or what is damaged."""
+    return InputError(f"'{path.name}' holds no rows of a scan; name another file with --out")
 
 
 def file_of(row: Row) -> tuple[str, str | None]:
@@ -118,47 +130,61 @@ class Recent:
 
 
 class Lines:
-    """A `.jsonl` file of whole reports; a last line that a killed run left unfinished is cut off."""
+    """A `.jsonl` file of whole reports; a last line that a killed run left unfinished is cut off.
+
+    That is done only once every other line turned out to be a row: what a user named by mistake stays as it is.
+    """
 
     def __init__(self, path: Path, detectors: Sequence[str], models: Mapping[str, str]) -> None:
-        self.path, self.worst = path, 0
+        self.path = path
+        self.retries = Retries[int]()
         self._asked = list(detectors), dict(models)
         self._done: set[bytes] = set()
         self._places: dict[bytes, int] = {}
-        self._end = 0
+        self._count = self._end = self._worst = 0
         self._lock = threading.Lock()
-        _cut(path)
+        _make(path)
         try:
-            for line in self.lines():
+            for line in _whole(path):
                 self._read(line)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"'{path.name}' holds no rows of a scan; name another file with --out") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise no_rows(path) from error
+        if not self._end and not _begins(path):
+            raise no_rows(path)
+        os.truncate(path, self._end)
 
     def _read(self, line: bytes) -> None:
         row = json.loads(line)
-        whole = row["status"] == "ok"
+        whole = {"ok": True, "error": False}[row["status"]]
         if whole and not self._like(row["reproduce"]["options"]):
             raise other_run(self.path)
-        told = row["intake"] if whole else row
-        code = EXIT_CODES[row["verdict"]["level"]] if whole else 1
-        self._note(told["name"], told["sha256"], code, len(line))
+        name, sha256 = (row["intake"]["name"], row["intake"]["sha256"]) if whole else (row["name"], row["sha256"])
+        told = None if whole else f"{row['error']}: {row['message']}"
+        if not self.retries.read(name, sha256, told, self._end):
+            self._know(name, sha256, EXIT_CODES[row["verdict"]["level"]] if whole else 1, self._end)
+        self._count += 1
+        self._end += len(line)
+
+    @property
+    def worst(self) -> int:
+        """Highest exit code of all rows."""
+        return max(self._worst, 1 if self.retries else 0)
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self._done)
+        return self._count
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the rows as bytes, each with its line break."""
+        """Yield the rows that no later one replaces as bytes, each with its line break."""
         with self.path.open("rb") as stream:
-            yield from stream
+            yield from _standing(stream, self.retries.replaced)
 
-    def _note(self, name: str, sha256: str | None, code: int, length: int) -> None:
+    def _know(self, name: str, sha256: str | None, code: int, place: int) -> None:
         file, content = known_by(name, sha256)
         self._done.add(file)
         if content is not None:
-            self._places.setdefault(content, self._end)
-        self.worst = max(self.worst, code)
-        self._end += length
+            self._places.setdefault(content, place)
+        self._worst = max(self._worst, code)
 
     def _like(self, options: Mapping[str, Any]) -> bool:
         return (sorted(options.get("detectors", [])), options.get("models", {})) == self._asked
@@ -178,22 +204,32 @@ class Lines:
                 return tables.from_line(stream.readline(), self.path.name)
 
     def add(self, row: Row) -> None:
-        """Append one row."""
+        """Append one row, unless an earlier run's row of that file says the same."""
+        name, sha256 = file_of(row)
+        told = json_ready(name)
+        if (place := self.retries.repeated(told, row)) is not None:
+            self._know(name, sha256, row.exit_code, place)
+            return
         line = (tables.to_jsonl_line(row) + "\n").encode("utf-8")
         with self._lock:
             _append(self.path, line)
-            self._note(*file_of(row), row.exit_code, len(line))
+            self.retries.replace(told)
+            self._know(name, sha256, row.exit_code, self._end)
+            self._count += 1
+            self._end += len(line)
 
     def clear(self) -> None:
         """Forget all rows: they lie elsewhere now."""
         with self._lock:
             os.truncate(self.path, 0)
+            self.retries.clear()
             self._done.clear()
             self._places.clear()
-            self._end = 0
+            self._count = self._end = 0
 
     def finish(self) -> None:
-        """Do nothing: every row is in its final form."""
+        """Drop the rows that later ones replace."""
+        _drop(self.path, self.retries.replaced)
 
 
 class Sheet:
@@ -201,18 +237,46 @@ class Sheet:
 
     def __init__(self, path: Path, detectors: Sequence[str], models: Mapping[str, str]) -> None:
         self.path, self._detectors = path, list(detectors)
-        _cut(path)
-        header = tables.csv_header(self._detectors)
-        with path.open(encoding="utf-8", newline="") as stream:
+        self._worst, self._done, self._retries = 0, set[bytes](), Retries[int]()
+        _make(path)
+        header = tables.csv_header(self._detectors).encode("utf-8")
+        with path.open("rb") as stream:
             start = stream.read(len(header))
-            if start and start != header:
-                raise other_run(path)
-            stream.seek(0)
-            found = [(EXIT_CODES.get(row["verdict"], 1), row["name"], row["sha256"]) for row in csv.DictReader(stream)]
-        self.worst = max((code for code, *_ in found), default=0)
-        self._done = {compact(name, sha256) for _, name, sha256 in found}
-        if not start:
-            _append(path, header.encode("utf-8"))
+        if start and not start.startswith(",".join(tables.COLUMNS).encode("utf-8")):
+            raise no_rows(path)
+        if not header.startswith(start):
+            raise other_run(path)
+        if start != header:  # a run was killed at its first line
+            os.truncate(path, 0)
+            _append(path, header)
+            return
+        try:
+            end = self._read()
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise no_rows(path) from error
+        os.truncate(path, end)
+
+    def _read(self) -> int:
+        """Take the rows in; return the number of their bytes."""
+        place = end = 0
+
+        def text() -> Iterator[str]:
+            nonlocal place, end
+            for line in _whole(self.path):
+                place, end = end, end + len(line)
+                yield line.decode("utf-8")
+
+        for row in csv.DictReader(text()):
+            told = None if row["status"] == "ok" else row["error"]
+            if not self._retries.read(row["name"], row["sha256"], told, place):
+                self._done.add(compact(row["name"], row["sha256"]))
+                self._worst = max(self._worst, EXIT_CODES.get(row["verdict"], 1))
+        return end
+
+    @property
+    def worst(self) -> int:
+        """Highest exit code of all rows."""
+        return max(self._worst, 1 if self._retries else 0)
 
     def holds(self, name: str, sha256: str | None) -> bool:
         """Return whether there is a row of the file of that name and content."""
@@ -223,15 +287,20 @@ class Sheet:
         return None
 
     def add(self, row: Row) -> None:
-        """Append one row."""
+        """Append one row, unless an earlier run's row of that file says the same."""
+        name, sha256 = file_of(row)
+        told = formula_safe(safe(name))
+        if self._retries.repeated(told, row) is not None:
+            return
         line = tables.csv_line(row, self._detectors)
         _append(self.path, line.encode("utf-8"))
-        name, sha256 = file_of(row)
-        self._done.add(compact(formula_safe(safe(name)), sha256 or ""))
-        self.worst = max(self.worst, row.exit_code)
+        self._retries.replace(told)
+        self._done.add(compact(told, sha256 or ""))
+        self._worst = max(self._worst, row.exit_code)
 
     def finish(self) -> None:
-        """Do nothing: every row is in its final form."""
+        """Drop the rows that later ones replace."""
+        _drop(self.path, self._retries.replaced)
 
 
 def _append(path: Path, line: bytes) -> None:
@@ -241,16 +310,39 @@ def _append(path: Path, line: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _cut(path: Path) -> None:
-    """Make the file where it is missing, and cut an unfinished last line off."""
+def _make(path: Path) -> None:
+    """Make the file where it is missing; one that may not be written to is told at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as stream:
-        end = stream.seek(0, os.SEEK_END)
-        place, tail = end, b""
-        while place > 0 and b"\n" not in tail:
-            place = max(0, place - (1 << 20))
-            stream.seek(place)
-            tail = stream.read(1 << 20)
-        whole = place + tail.rfind(b"\n") + 1
-        if whole != end:
-            stream.truncate(whole)
+    path.open("ab").close()
+
+
+def _whole(path: Path) -> Iterator[bytes]:
+    """Yield the lines that have their line break."""
+    with path.open("rb") as stream:
+        yield from (line for line in stream if line.endswith(b"\n"))
+
+
+def _begins(path: Path) -> bool:
+    """Return whether the file is empty, or begins like one of rows."""
+    with path.open("rb") as stream:
+        start = stream.read(max(map(len, STARTS)))
+    return not start or start.startswith(STARTS)
+
+
+def _standing(lines: Iterable[bytes], replaced: Container[int]) -> Iterator[bytes]:
+    place = 0
+    for line in lines:
+        if place not in replaced:
+            yield line
+        place += len(line)
+
+
+def _drop(path: Path, replaced: set[int]) -> None:
+    """Drop the lines that begin at these bytes."""
+    if not replaced:
+        return
+    with replacing(path.resolve()) as part, path.open("rb") as old, part.open("wb") as new:
+        new.writelines(_standing(old, replaced))
+        new.flush()
+        os.fsync(new.fileno())
+    replaced.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,16 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tamperscope.errors import TamperscopeError
+from tamperscope.errors import InputError, TamperscopeError
 from tamperscope.media import Limits, isolate
 from tamperscope.report.fields import json_ready
 from tamperscope.report.schema import ErrorReport, Report, Row
 from tamperscope.report.text import shell_command
-from tamperscope.scanning.one import Scanner
+from tamperscope.scanning.one import Scanner, operand
 from tamperscope.scanning.places import Place, digest, place_of
 
 WINDOW = 32
 """Files a worker that may be begun before the first of them is done: a large picture keeps the others waiting."""
+
+_COMMAND = re.compile(r"""^tamperscope scan (?:\$'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|[^\s'"])+""")
+"""How a command that `Scanner.reproduce` gave begins, up to the end of the file's name as `shell_quote` writes it."""
 
 Content = tuple[str, str]
 """SHA-256 of a file and the suffix of its name: what a report follows from, but for the name itself."""
@@ -38,7 +43,7 @@ class Memory(Protocol):
     """What is known of earlier rows; asked from several threads."""
 
     def holds(self, name: str, sha256: str | None) -> bool:
-        """Return whether an earlier run holds the file of that name and content."""
+        """Return whether an earlier run holds the file of that name and content, with a row that stands."""
 
     def recall(self, content: Content) -> Row | None:
         """Return an earlier row of the same content, if one can be had."""
@@ -56,9 +61,10 @@ def renamed(row: Row, name: str) -> Row:
     told = json_ready(name)
     if not isinstance(row, Report):
         return row.model_copy(update={"name": told})
-    old, new = (shell_command(["tamperscope", "scan", n]) for n in (row.intake.name, name))
     intake = row.intake.model_copy(update={"name": told, "same_as": row.intake.same_as or row.intake.name})
-    command = new + row.reproduce.command.removeprefix(old)
+    # The report has the other name with its bytes escaped, so the name in the command cannot be made from it again.
+    rest = _COMMAND.sub("", row.reproduce.command, count=1)
+    command = shell_command(["tamperscope", "scan", operand(name)]) + rest
     reproduce = row.reproduce.model_copy(update={"command": command})
     return row.model_copy(update={"intake": intake, "reproduce": reproduce}).with_pictures(None)
 
@@ -168,6 +174,26 @@ class Pictures:
     def __bool__(self) -> bool:
         """Return whether anything is to be written."""
         return any((self.html, self.pdf, self.maps))
+
+    def prepare(self) -> None:
+        """Make the folders, so that one that cannot be written to is told before the first file is scanned.
+
+        Raises:
+            InputError: There is something else, or it cannot be made or written to.
+        """
+        for option, folder in (("--html", self.html), ("--pdf", self.pdf), ("--save-maps", self.maps)):
+            if folder is None:
+                continue
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                found = "a file" if folder.is_file() else error.strerror
+                raise InputError(
+                    f"{option}: for many pictures expected a folder or nothing at '{folder}', found {found}; name "
+                    "another place"
+                ) from error
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise InputError(f"{option}: expected a folder that may be written to, found '{folder}'")
 
     def save(self, report: Report, name: str) -> None:
         """Write what is asked for of the report on the file of a name."""
