@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tamperscope import media, registry
 from tamperscope.inference.artifact import open_artifact
@@ -84,6 +86,19 @@ def test_abstains_where_no_trace_can_be_left(plain: list[np.ndarray]) -> None:
     assert "JPEG quality 60" in strong.cause
     assert asked(media.open(encode_jpeg(plain[0], 90)).sample).status == "ok"
     assert asked(Sample(plain[0][:100])).status == "not_applicable"
+
+
+@pytest.mark.parametrize(("quality", "status"), [(30, "not_applicable"), (90, "ok")])
+def test_the_quality_of_a_jpeg_in_cmyk_counts_like_any_other(
+    plain: list[np.ndarray], quality: int, status: str
+) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(plain[0]).convert("CMYK").save(stream, "JPEG", quality=quality)
+    sample = media.open(stream.getvalue()).sample
+    assert sample.jpeg is None
+    said = asked(sample)
+    assert said.status == status
+    assert ("JPEG quality 30" in said.cause) is (status != "ok")
 
 
 def test_the_reason_says_whether_the_threshold_is_reached(plain: list[np.ndarray]) -> None:

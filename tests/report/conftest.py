@@ -131,6 +131,7 @@ def _verdict(size: tuple[int, int], level: schema.Level) -> schema.Verdict:
         llr=4.18,
         probability=0.985,
         prior=0.5,
+        start=-0.02,
         reasons_for=[schema.Reason(text=t, weight=w, origin=o) for t, w, o in reasons_for],
         reasons_against=[
             schema.Reason(text="noiseprint found nothing that stands out", weight=-0.5, origin="noiseprint")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -128,6 +130,40 @@ def test_manifests_that_cannot_be_are_told(tmp_path: Path, manifest: bytes) -> N
     (tmp_path / "x.zip").write_bytes(stream.getvalue())
     with pytest.raises(DecodeError, match=r"evidence pack|of kind"):
         pack.verify(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        '"pictures": null, "files": []',
+        '"pictures": 3, "files": []',
+        '"pictures": [], "files": [{"name": "a", "bytes": Infinity, "sha256": ""}]',
+        '"pictures": [], "files": [{"name": "a", "bytes": 1e999, "sha256": ""}]',
+    ],
+)
+def test_hostile_manifests_are_told(tmp_path: Path, told: str) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("manifest.json", f'{{"kind": "{pack.KIND}", {told}}}')
+        archive.writestr("manifest.sig", json.dumps({"public_key": "00" * 32, "signature": "00" * 64}))
+    with pytest.raises(DecodeError, match="expected an evidence pack"):
+        pack.verify(tmp_path / "x.zip")
+
+
+def test_the_time_of_a_check_is_linear_in_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many names that going through all of them for each takes minutes."""
+    names = [f"a{number}" for number in range(40_000)]
+    listed = [{"name": name, "bytes": 0, "sha256": ""} for name in names]
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in [*names, names[0]]:
+            archive.writestr(zipfile.ZipInfo(name), b"")
+        archive.writestr("manifest.json", json.dumps({"kind": pack.KIND, "files": listed}))
+        archive.writestr("manifest.sig", json.dumps({"public_key": "00" * 32, "signature": "00" * 64}))
+    monkeypatch.setattr(pack, "_digest", lambda *_: "")
+    start = time.process_time()
+    found = pack.verify(tmp_path / "x.zip")
+    assert time.process_time() - start < 10
+    assert found.faults == ["a0: is there more than once"]
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "a\\b", "a//b", "./a", "a\0b"])

@@ -57,7 +57,7 @@ def test_terminal_states_the_verdict_its_reasons_and_its_limits(report):
     for part in (
         "STRONG EVIDENCE OF ALTERATION", "0.42 % of untouched", "0.11 % to 1.1 %", "shifted by (3, 5)", "+2.90",
         "noiseprint found nothing", "names an editor", "not counted", "uncalibrated", "not applicable", "failed",
-        "Unstable", "JPEG 70: No evidence found", "origin, caption and context", "/tmp/r.html",
+        "Start −0.02: what", "Unstable", "JPEG 70: No evidence found", "origin, caption and context", "/tmp/r.html",
     ):  # fmt: skip
         assert part in " ".join(text.split()), part
 
@@ -108,6 +108,56 @@ def test_of_very_many_files_the_strongest_and_the_failed_are_shown(make_report):
     assert text.splitlines()[-1] == "331 files: 1 strong evidence, 300 no evidence, 30 error"
 
 
+def test_of_very_many_files_what_reached_a_level_without_a_weight_is_shown(make_report):
+    data = make_report(level="inconclusive").to_dict()
+    data["verdict"]["llr"] = None
+    flat = schema.Report.model_validate(data)
+    data = make_report(level="strong_evidence", name="declared.png").to_dict()
+    data["verdict"]["llr"] = None
+    declared = schema.Report.model_validate(data)
+    lesser = make_report(level="suspicious", name="lesser.png")
+    stream = io.StringIO()
+    tallied([flat] * 205 + [lesser, declared]).render(Console(file=stream, width=120))
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "The 25 strongest of 207 files"
+    assert "declared.png" in lines[2]
+    assert "lesser.png" in lines[3], "a level comes before a weight"
+
+
+def test_marked_areas_are_named_only_where_there_are_some(make_report):
+    marked = make_report(level="suspicious").verdict
+    assert "marked areas" in words.meaning(marked)
+    bare = marked.model_copy(update={"regions": []})
+    assert "marked areas" not in words.meaning(bare)
+    assert "reasons below" in words.meaning(bare)
+
+
+def test_a_stable_verdict_whose_level_moves_shows_its_copies(make_report):
+    report = make_report(level="strong_evidence")
+
+    def shown(*levels):
+        trials = [schema.Trial(delivery="JPEG 70", level=level, llr=1.0) for level in levels]
+        stability = schema.Stability(status="stable", trials=trials)
+        verdict = report.verdict.model_copy(update={"stability": stability})
+        return " ".join(printed(report.model_copy(update={"verdict": verdict})).split())
+
+    assert "JPEG 70: Inconclusive" in shown("strong_evidence", "inconclusive")
+    assert "other levels can change" in shown("inconclusive")
+    assert "JPEG 70" not in shown("strong_evidence")
+
+
+def test_what_the_weights_add_to_is_told_once_where_something_was_weighed(make_report):
+    report = make_report()
+    for kind, text in every_output(report).items():
+        if kind in ("terminal", "html"):
+            assert " ".join(text.split()).count("Start −0.02") == 1, kind
+    assert json.loads(report.to_json())["verdict"]["start"] == -0.02
+    for update in ({"start": None}, {"llr": None}):
+        verdict = report.verdict.model_copy(update=update)
+        assert words.start_sentence(verdict) == ""
+        assert "Start −" not in printed(report.model_copy(update={"verdict": verdict}))
+
+
 def test_a_level_that_a_mark_in_the_file_sets_claims_no_false_alarm_rate(make_report):
     data = make_report(level="strong_evidence").to_dict()
     data["verdict"]["llr"] = -1.0
@@ -126,7 +176,8 @@ def test_what_only_looks_generated_is_not_said_to_bear_traces(make_report, level
     assert "looks like what image generators make" in words.meaning(by_looks)
     assert "marked areas" not in words.meaning(by_looks)
     by_trace = schema.Verdict.model_validate(data | {"reasons_for": reasons[::-1]})
-    assert words.meaning(by_trace) == words.LEVELS[level].meaning
+    usual = {"suspicious": words.UNMARKED_MEANING}.get(level, words.LEVELS[level].meaning)
+    assert words.meaning(by_trace) == usual
     marked = make_report(level="suspicious").verdict.model_copy(update={"reasons_for": by_looks.reasons_for})
     assert marked.regions
     assert words.meaning(marked) == words.LEVELS["suspicious"].meaning
@@ -261,6 +312,16 @@ def test_maps_are_saved_at_the_picture_s_own_size(report, tmp_path):
         with Image.open(tmp_path / "maps" / f"{name}.png") as picture:
             assert picture.mode == "L"
             assert np.array_equal(np.asarray(picture), heat)
+
+
+@pytest.mark.parametrize(("size", "orientation"), [((66_000, 20), 1), ((20, 66_000), 6)])
+def test_an_overlay_is_no_larger_than_its_format_holds(make_report, tmp_path, size, orientation):
+    report = make_report(rgb=np.full((*size, 3), 120, np.uint8), orientation=orientation)
+    report.save_maps(tmp_path, upright=orientation > 1)
+    with Image.open(tmp_path / "fused_overlay.jpg") as picture, Image.open(tmp_path / "fused.png") as heat:
+        assert max(picture.size) == 65_500
+        assert max(heat.size) == 66_000
+        assert picture.size[0] < picture.size[1]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b\\c", "", "\x00\x1b", ".hidden"])

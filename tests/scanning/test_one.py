@@ -14,6 +14,7 @@ import tamperscope
 from tamperscope import registry
 from tamperscope.detectors.base import Detector, Guide
 from tamperscope.errors import InputError, InvalidValueError, UnknownNameError
+from tamperscope.media import Limits
 from tamperscope.media.recompress import encode_jpeg, recompress
 from tamperscope.metrics import ranking
 from tamperscope.ops.forge.copy_move import CopyMove
@@ -94,6 +95,19 @@ def test_quick_runs_the_quick_ones_and_says_what_it_left_out(photo) -> None:  # 
     assert "--quick" in report.reproduce.command
 
 
+def test_a_name_is_no_option_of_the_command_that_scans_it_again() -> None:
+    commands = {
+        name: Scanner(["ela"]).reproduce(name).command for name in ("--help.jpg", "-", "", "a-b.jpg", "x/-y.jpg")
+    }
+    assert {name: command.split()[2] for name, command in commands.items()} == {
+        "--help.jpg": "./--help.jpg",
+        "-": "-",
+        "": "-",
+        "a-b.jpg": "a-b.jpg",
+        "x/-y.jpg": "x/-y.jpg",
+    }
+
+
 def test_the_shipped_network_is_asked_unless_it_is_to_be_left_out(copied) -> None:  # type: ignore[no-untyped-def]
     scans = {on: Scanner(network=on, probe=False).scan(copied[0]) for on in (True, False)}
     for on, report in scans.items():
@@ -132,6 +146,45 @@ def test_a_probe_runs_what_counts(photo, monkeypatch) -> None:  # type: ignore[n
     monkeypatch.setattr(stability, "drivers", lambda *_: [])
     scanner.scan(encode_jpeg(photo("coffee")[:128, :128].copy(), 80))
     assert asked == [["copy_move"]]
+
+
+def test_a_picture_longer_than_a_jpeg_may_be_is_scanned_and_tried_otherwise() -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (100, 66_000, 3), np.uint8)
+    stability = tamperscope.scan(rgb, detectors=["jpeg_ghost"]).verdict.stability
+    assert [trial.delivery for trial in stability.trials] == ["half size, JPEG 90", "crop of 5 columns and 3 rows"]
+
+
+def test_where_no_copy_can_be_made_it_is_said(photo, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    given: list[object] = []
+    monkeypatch.setattr(stability, "probe", lambda *told: given.extend(told) or [])
+    limits = Limits(max_pixels=300_000)
+    verdict = Scanner(["zero"], limits=limits).scan(encode_jpeg(photo("coffee")[:128, :128].copy(), 80)).verdict
+    assert given[-1] is limits
+    assert verdict.stability.status == "not_run"
+    rows = {row.what: row.why for row in verdict.not_checked}
+    assert rows["stability under re-delivery"] == "no copy of this picture can be made"
+
+
+def test_detectors_that_were_left_out_are_named_beside_the_rate(photo) -> None:  # type: ignore[no-untyped-def]
+    data = encode_jpeg(photo("coffee")[:160, :160].copy(), 80)
+
+    def told(*names: str, **options: bool) -> list[str]:
+        verdict = Scanner(names, probe=False, **options).scan(data).verdict  # type: ignore[arg-type]
+        return [row.why for row in verdict.not_checked if row.what == "false alarms of this verdict"]
+
+    others = "blk, copy_move, dq, jpeg_ghost, noisesniffer, thumbnail"
+    assert told("zero") == [f"the rates were measured with {others}, too"]
+    assert told(quick=True) == ["the rates were measured with copy_move, noisesniffer, too"]
+    assert told("ela") == [], "nothing was weighed, so no rate is claimed"
+    assert not any("too" in why for why in told(network=False)), "who abstains was not left out"
+
+
+def test_start_and_weights_are_the_weight_of_evidence(copied) -> None:  # type: ignore[no-untyped-def]
+    verdict = Scanner(network=False, probe=False).scan(copied[0]).verdict
+    assert verdict.start == shipped_card(False).intercept
+    listed = [r.weight for r in (*verdict.reasons_for, *verdict.reasons_against)]
+    families = len({curve.family for curve in shipped_card(False).detectors.values()})
+    assert verdict.start + sum(listed) == pytest.approx(verdict.llr, abs=0.1 * families)
 
 
 @pytest.mark.parametrize("level", [0, 140, 255])

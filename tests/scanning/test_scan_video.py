@@ -286,6 +286,15 @@ def test_small_differences_in_a_steady_track_are_none() -> None:
     assert _found([None] * 8) == []
 
 
+def test_a_curve_of_one_score_tells_of_no_range() -> None:
+    """As that of a network whose calibration has a single knot."""
+    scores = [0.1, 0.1, 0.9, 0.1, 0.1, 0.1]
+    track = track_of("x", "", scores, 0.0)
+    assert track == track_of("x", "", scores, 1.0)
+    [found] = intervals_of(track, _frames(scores), 6.0)
+    assert found.frames == [2]
+
+
 def test_a_shot_of_its_own_and_intra_frames_alone_are_told_of() -> None:
     [(_, _, caveat)] = _found([0.1, 0.1, 0.9, 0.1, 0.1, 0.1], shots=[1, 1, 2, 3, 3, 3])
     assert "shot of its own" in caveat

@@ -133,3 +133,12 @@ def test_a_network_whose_card_says_no_calibration_is_told_so() -> None:
     assert card.with_network("blk", "network", {"scores": []}) is card
     with pytest.raises(InputError, match=r"calibration of 'new'.*export the network again"):
         card.with_network("new", "network", {"scores": "many"})
+
+
+@pytest.mark.parametrize("field", ["scores", "llr", "low", "high", "heat_llr"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
+    stated = {**CURVE, field: (*CURVE[field][:2], value)}  # type: ignore[index]
+    del stated["family"]
+    with pytest.raises(InputError, match=rf"calibration of 'new': {field}\.2: .*finite.*export the network again"):
+        shipped_card().with_network("new", "network", stated)

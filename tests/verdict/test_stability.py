@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tamperscope.media import Limits
 from tamperscope.media.quantization import nearest_quality
 from tamperscope.types import Prediction, Sample
 from tamperscope.verdict import stability
@@ -34,6 +35,21 @@ def test_words_that_are_told_of_stay_on_their_words_or_are_not_told_of() -> None
 def test_tiny_pictures_have_fewer_deliveries() -> None:
     names = [name for name, _ in stability.deliveries(Sample(np.zeros((8, 8, 3), np.uint8)))]
     assert names == ["JPEG 70"]
+
+
+def test_copies_that_no_jpeg_can_hold_are_left_out(card: CalibrationCard) -> None:
+    long = Sample(np.zeros((40, 70_000, 3), np.uint8))
+    assert [name for name, _ in stability.deliveries(long)] == ["half size, JPEG 90", "crop of 5 columns and 3 rows"]
+    trials = stability.probe(long, [], [], card, [], lambda name, sample: Prediction(name, sample.size))
+    assert len(trials) == 2
+    assert list(stability.deliveries(Sample(np.zeros((10, 70_000, 3), np.uint8)))) == []
+
+
+def test_copies_are_opened_within_the_limits_of_the_scan() -> None:
+    sample = Sample(np.zeros((300, 200, 3), np.uint8))
+    few, many = Limits(max_pixels=20_000), Limits(max_pixels=60_000)
+    assert [name[:4] for name, _ in stability.deliveries(sample, few)] == ["half", "crop"]
+    assert len(list(stability.deliveries(sample, many))) == 3
 
 
 def test_only_what_is_named_runs_again_and_trials_follow_it(photo, card: CalibrationCard) -> None:  # type: ignore[no-untyped-def]

@@ -46,10 +46,10 @@ class Generated(Network):
 
     def analyze(self, sample: Sample) -> Prediction:
         """Return the score, and whether it reaches the threshold of the card; see `Detector.analyze`."""
-        if sample.jpeg is not None:
-            quality = nearest_quality(sample.jpeg.qtables).quality
-            if quality < LEAST_QUALITY:
-                raise NotApplicable(f"JPEG quality {quality}: below {LEAST_QUALITY} no trace of a decoder is left")
+        known = sample.jpeg and nearest_quality(sample.jpeg.qtables).quality
+        quality = known or sample.meta.get("quality_by_tables", 100)  # of CMYK, whose coefficients are not read
+        if quality < LEAST_QUALITY:
+            raise NotApplicable(f"JPEG quality {quality}: below {LEAST_QUALITY} no trace of a decoder is left")
         return self.scored(
             super().analyze(sample),
             "Neighbouring pixels relate as after a decoder or an upscaler: {told}.",

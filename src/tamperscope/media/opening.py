@@ -44,8 +44,9 @@ class Opened:
     """A picture with what is known of the file that it came from.
 
     Attributes:
-        sample: Pixels, coefficients and thumbnail; `meta` holds `format`, `orientation` (EXIF, 1 to 8) and, where
-            the picture data are damaged, `damaged` with the cause.
+        sample: Pixels, coefficients and thumbnail; `meta` holds `format`, `orientation` (EXIF, 1 to 8), where the
+            picture data are damaged `damaged` with the cause, and of a JPEG whose coefficients cannot be read, such as
+            one in CMYK, `quality_by_tables`: the nearest by its tables.
         intake: How it was read, JSON-ready: `name`, `source`, `bytes`, `sha256`, `type`, `type_by_extension`,
             `width`, `height`, `frames`, `bits`, `decoder`, `orientation_policy`, `transformations` (names in
             order; `pixels.STEPS` explains them), `complete` and `not_read` (why readers gave no answer, or "").
@@ -202,12 +203,15 @@ def assemble(data: Bytes, fmt: str, reply: Reply, page: str = "") -> Opened:
     meta: dict[str, Any] = {"format": fmt, "orientation": orientation if known else 1}
     if damage:
         meta["damaged"] = damage
+    jpeg = reply.jpeg()
+    if jpeg is None and (quality := _stated_quality(reply)):
+        meta["quality_by_tables"] = quality
     sha256 = data.digest.hexdigest()
     rgb = reply.arrays["rgb"]
     sample = Sample(
         rgb,
         id=(data.name or sha256[:16]) + page,
-        jpeg=reply.jpeg(),
+        jpeg=jpeg,
         thumbnail=reply.arrays.get("thumbnail"),
         meta=meta,
     )
@@ -225,6 +229,14 @@ def assemble(data: Bytes, fmt: str, reply: Reply, page: str = "") -> Opened:
         "not_read": reply.lost,
     }
     return Opened(sample, intake, reply.facts, _own_findings(fmt, claimed, reply) + reply.findings)
+
+
+def _stated_quality(reply: Reply) -> int:
+    """Return the nearest quality of a JPEG file by its tables, or 0."""
+    found: Any = reply.facts
+    for key in ("jpeg", "quantization", "nearest_ijg", "quality"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if type(found) is int and 1 <= found <= 100 else 0
 
 
 def _pixel_facts(sample: Sample, decoder: str, steps: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ Op: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
 def record(before: Sample, after: Sample, op: str, **values: Any) -> Sample:
     """Return `after` with one more entry in `meta["ops"]`: the operation's name and the values that it used.
 
-    What only the old file had, its preview and its format, is dropped.
+    What only the old file had, its preview, its format and its quality, is dropped.
 
     Args:
         before: The sample that the operation was given.
@@ -24,5 +24,5 @@ def record(before: Sample, after: Sample, op: str, **values: Any) -> Sample:
         op: Name of the operation.
         values: What was drawn or set, JSON-ready.
     """
-    kept = {key: value for key, value in after.meta.items() if key != "format"}
+    kept = {key: value for key, value in after.meta.items() if key not in ("format", "quality_by_tables")}
     return replace(after, thumbnail=None, meta={**kept, "ops": [*before.meta.get("ops", ()), {"op": op, **values}]})

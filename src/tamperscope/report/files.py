@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tamperscope.files import write_atomic
+from tamperscope.media.recompress import MAX_SIDE
 
 if TYPE_CHECKING:
     from tamperscope.report.schema import Report
@@ -31,7 +32,8 @@ def save_maps(report: Report, folder: str | Path, upright: bool = False) -> list
     }
     fused = report.maps.get(FUSED)
     if report.rgb is not None and fused is not None:
-        pages["fused_overlay.jpg"] = imaging.jpeg(imaging.upright(imaging.overlay(report.rgb, fused), orientation), 92)
+        laid = imaging.shrink(imaging.overlay(report.rgb, fused), MAX_SIDE)
+        pages["fused_overlay.jpg"] = imaging.jpeg(imaging.upright(laid, orientation), 92)
     return [write_atomic(Path(folder) / name, data) for name, data in pages.items()]
 
 

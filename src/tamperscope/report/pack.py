@@ -12,6 +12,7 @@ import lzma
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -219,7 +220,9 @@ def verify(path: Path, expected: str = "") -> Verified:
             if manifest["kind"] != KIND:
                 raise DecodeError(f"expected a pack of kind {KIND}, found {str(manifest['kind'])[:40]!r}")
             files = {str(f["name"]): (int(f["bytes"]), str(f["sha256"])) for f in manifest["files"]}
-        except (KeyError, TypeError, AttributeError, *_DAMAGE) as error:
+            told = [picture for picture in manifest.get("pictures", []) if isinstance(picture, dict)]
+            title, created = str(manifest.get("title", "")), str(manifest.get("created", ""))
+        except (KeyError, TypeError, AttributeError, OverflowError, *_DAMAGE) as error:
             raise DecodeError(f"expected an evidence pack, found none: {type(error).__name__}: {error}") from error
         faults = list(_faults(archive, files))
     try:
@@ -228,8 +231,7 @@ def verify(path: Path, expected: str = "") -> Verified:
         faults.insert(0, "the signature is not that of the manifest")
     mark = fingerprint(public)
     trusted = mark == expected.strip().lower() if expected else None
-    told = [picture for picture in manifest.get("pictures", []) if isinstance(picture, dict)]
-    return Verified(str(manifest.get("title", "")), str(manifest.get("created", "")), mark, trusted, told, faults)
+    return Verified(title, created, mark, trusted, told, faults)
 
 
 @contextmanager
@@ -246,10 +248,10 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _faults(archive: zipfile.ZipFile, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
-    names = [entry.filename for entry in archive.infolist()]
-    for name in sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ():
+    names = Counter(entry.filename for entry in archive.infolist())
+    for name in sorted(name for name, count in names.items() if count > 1):
         yield f"{name}: is there more than once"
-    for name in sorted(set(names) - set(files) - {MANIFEST, SIGNATURE}):
+    for name in sorted(names.keys() - files.keys() - {MANIFEST, SIGNATURE}):
         yield f"{name}: is not in the manifest"
     for name, (size, sha256) in sorted(files.items()):
         if name not in names:

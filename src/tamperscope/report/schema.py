@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tamperscope.detectors.base import Guide
     from tamperscope.types import Finding, Prediction, Region
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 FUSED = "fused"
 CONFIDENCE = "_confidence"
 """Ends the name of a map that says how sure a detector is of its other one."""
@@ -198,7 +198,9 @@ class Stability(Model):
     """Whether the verdict survives what delivery does to a picture."""
 
     status: Literal["stable", "unstable", "not_run"] = Field(
-        default="not_run", description="unstable: at least one copy received another verdict."
+        default="not_run",
+        description="unstable: no_evidence became another level on a copy, or the reverse; stable: on none, though "
+        "other levels can change.",
     )
     trials: list[Trial] = Field(default_factory=list, description="The copies and their verdicts.")
 
@@ -211,6 +213,9 @@ class Verdict(Model):
     llr: Number = Field(default=None, description="Natural log likelihood ratio of all that counts; null: none.")
     probability: Share = Field(default=None, description="Probability of alteration at the prior; null: none.")
     prior: Share = Field(default=None, description="Prior probability that `probability` assumes; null: none.")
+    start: Number = Field(
+        default=None, description="llr before any detector is asked; the reasons' weights add to it. Null: none."
+    )
     reasons_for: list[Reason] = Field(default_factory=list, description="Strongest first.")
     reasons_against: list[Reason] = Field(default_factory=list, description="Strongest first.")
     thresholds: list[Threshold] = Field(default_factory=list, description="Where each level begins.")
@@ -339,7 +344,8 @@ class Report(Model):
     def save_maps(self, folder: str | Path, upright: bool = False) -> list[Path]:
         """Write every map as a greyscale PNG of the picture's own size, and return the paths.
 
-        The fused map is also laid over the picture: `fused_overlay.jpg`. A video's are named by frame and detector.
+        The fused map is also laid over the picture: `fused_overlay.jpg`, made smaller where a side is over the 65500
+        pixels of a JPEG. A video's are named by frame and detector.
 
         Args:
             folder: Made when missing.

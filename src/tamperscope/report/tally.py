@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 from tamperscope.report import words
 from tamperscope.report.schema import Report, Row
 from tamperscope.report.terminal import cells
+from tamperscope.verdict.card import LEVELS
 
 ALL, SHOWN = 200, 25
 """Up to `ALL` files each has its line; of more, the `SHOWN` strongest and as many failed ones."""
@@ -26,7 +28,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self._first: list[Line] = []
         self._failed: list[Line] = []
-        self._strongest: list[tuple[float, int, Line]] = []
+        self._strongest: list[tuple[int, float, int, Line]] = []
 
     @property
     def total(self) -> int:
@@ -42,9 +44,11 @@ class Tally:
             self._first.append(line)
         if not told and len(self._failed) < SHOWN:
             self._failed.append(line)
-        if isinstance(row, Report) and row.verdict.llr is not None:
+        if isinstance(row, Report):
+            # What a file declares can set a level without any weight.
+            weight = -math.inf if row.verdict.llr is None else row.verdict.llr
             keep = heapq.heappush if len(self._strongest) < SHOWN else heapq.heappushpop
-            keep(self._strongest, (row.verdict.llr, -self.total, line))
+            keep(self._strongest, (LEVELS.index(row.verdict.level), weight, -self.total, line))
 
     def render(self, console: Console) -> None:
         """Print the files, then the counts by verdict; `~` marks a verdict that re-delivery changes."""
@@ -55,7 +59,7 @@ class Tally:
             console.print(_table(self._first))
         else:
             console.print(Text(f"The {len(self._strongest)} strongest of {self.total:,} files", style="bold"))
-            console.print(_table([line for *_, line in sorted(self._strongest, reverse=True, key=lambda s: s[:2])]))
+            console.print(_table([line for *_, line in sorted(self._strongest, reverse=True, key=lambda s: s[:3])]))
             if self._failed:
                 console.print(Text(f"\n{len(self._failed)} of {self.counts['error']:,} that failed", style="bold"))
                 console.print(_table(self._failed))

@@ -82,6 +82,11 @@ def _reasons(title: str, reasons: list[Reason], sign: str, style: str) -> list[R
     return [_heading(title), _indented(table), *_more(len(reasons))]
 
 
+def _start(report: Report) -> list[RenderableType]:
+    sentence = words.start_sentence(report.verdict)
+    return [_indented(Text(sentence, style="dim"))] if sentence else []
+
+
 def _regions(report: Report) -> list[RenderableType]:
     regions = report.verdict.regions
     if not regions:
@@ -180,7 +185,9 @@ def _stability(report: Report) -> list[RenderableType]:
     unstable = stability.status == "unstable"
     sentence = Text(words.stability_sentence(stability), style="bold yellow" if unstable else "")
     trials = [_line(f"{t.delivery}: {words.LEVELS[t.level].title}", "dim") for t in stability.trials]
-    lines = [_indented(trial, by=4) for trial in trials] if unstable else []
+    # A level can change while the verdict counts as stable.
+    changed = unstable or any(t.level != report.verdict.level for t in stability.trials)
+    lines = [_indented(trial, by=4) for trial in trials] if changed else []
     return [_heading("Stability"), _indented(sentence), *lines]
 
 
@@ -197,6 +204,7 @@ def render(report: Report, console: Console, html: str | Path | None = None) -> 
     parts = [
         *_reasons("Speaks for alteration", report.verdict.reasons_for, "+", "bold red"),
         *_reasons("Speaks against", report.verdict.reasons_against, "−", "bold cyan"),
+        *_start(report),
         *_timeline(report),
         *_regions(report),
         *_container(report),

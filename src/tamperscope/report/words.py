@@ -9,7 +9,7 @@ from typing import Any
 
 from tamperscope.report.schema import Stability, Threshold, Verdict
 from tamperscope.verdict.card import Level
-from tamperscope.verdict.fusion import by_looks
+from tamperscope.verdict.fusion import NEGLIGIBLE, by_looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ LOOKS_MEANING: Mapping[str, str] = {
     "photographs come close. Ask where the picture is from before you rely on it.",
 }
 """Of the levels that looks can reach; said where they are the strongest reason and no area is marked."""
+UNMARKED_MEANING = (
+    "Traces of alteration stand out that untouched pictures seldom show. Look at the reasons below, and ask for the "
+    "original file before you rely on the picture."
+)
+"""Of the level `suspicious` where no area is marked."""
 VIDEO_MEANING = (
     "The calibration of this version is of photographs; how often frames of untouched videos reach a score is not "
     "known. So nothing was weighed. What stands out below does so within this video only: look at it, and ask for the "
@@ -76,8 +81,10 @@ _ALARMS = ("suspicious", "strong_evidence")
 SEVERITY_SIGNS = {"warning": "▲", "notice": "●", "info": "·"}
 STATUS_WORDS = {"ok": "ran", "not_applicable": "not applicable", "failed": "failed"}
 STABILITY_WORDS = {
-    "stable": "Stable: every re-delivered copy receives the same kind of verdict.",
-    "unstable": "Unstable: at least one re-delivered copy receives another verdict, so lean on this one less.",
+    "stable": "Stable: “no evidence” became something else on no re-delivered copy, nor the reverse; other levels can "
+    "change.",
+    "unstable": "Unstable: “no evidence” became something else on a re-delivered copy, or the reverse, so lean on this "
+    "verdict less.",
     "not_run": "Not tested: no re-delivered copies were scanned.",
 }
 
@@ -144,14 +151,26 @@ def meaning(verdict: Verdict) -> str:
     """Return what the verdict means in plain words."""
     if is_declared(verdict):
         return DECLARED_MEANING
-    looks = not verdict.regions and by_looks([reason.origin for reason in verdict.reasons_for])
-    usual = LEVELS[verdict.level].meaning
+    if verdict.regions:
+        return LEVELS[verdict.level].meaning
+    usual = UNMARKED_MEANING if verdict.level == "suspicious" else LEVELS[verdict.level].meaning
+    looks = by_looks([reason.origin for reason in verdict.reasons_for])
     return LOOKS_MEANING.get(verdict.level, usual) if looks else usual
 
 
 def video_meaning(verdict: Verdict) -> str:
     """Return what the verdict on a video means, which only a mark inside the file can lift above inconclusive."""
     return VIDEO_MEANING if verdict.level == "inconclusive" else DECLARED_MEANING
+
+
+def start_sentence(verdict: Verdict) -> str:
+    """Return what the weights of the reasons add to, in one line; "" where nothing was weighed."""
+    if verdict.start is None or verdict.llr is None:
+        return ""
+    return (
+        f"Start {signed(verdict.start)}: what a picture has before any detector is asked. Start and weights add up to "
+        f"the weight of evidence; weights below {NEGLIGIBLE} are not listed."
+    )
 
 
 def alarm_threshold(verdict: Verdict) -> Threshold | None:

@@ -219,7 +219,9 @@ class Scanner:
         if sum(seconds[name] for name in rerun) * 2.25 > PROBE_SECONDS:
             return [], "it would take too long here"
         self.tell("stability under re-delivery")
-        return stability.probe(opened.sample, predictions, opened.findings, self.card, rerun, self.predict), ""
+        given = (opened.sample, predictions, opened.findings, self.card, rerun, self.predict, self.limits)
+        trials = stability.probe(*given)
+        return trials, "" if trials else "no copy of this picture can be made"
 
     def _row(self, prediction: Prediction, verdict: Verdict, seconds: float) -> schema.PredictionModel:
         name = prediction.detector
@@ -247,6 +249,7 @@ class Scanner:
             llr=verdict.llr,
             probability=probability,
             prior=None if probability is None else 0.5,
+            start=None if probability is None else self.card.intercept,
             reasons_for=[reason(r) for r in verdict.reasons_for],
             reasons_against=[reason(r) for r in verdict.reasons_against],
             thresholds=[
@@ -270,13 +273,16 @@ class Scanner:
         weighed = [n for n in added if self.card.detectors[n].counts]
         if weighed:
             rows.append(("false alarms of this verdict", f"the rates were measured without {', '.join(weighed)}"))
+        absent = [n for n, curve in self.card.detectors.items() if curve.counts and n not in self.names]
+        if absent and not math.isnan(verdict.llr):
+            rows.append(("false alarms of this verdict", f"the rates were measured with {', '.join(absent)}, too"))
         rows += verdict.not_checked
         rows += [(n, "left out of this scan by its options") for n in registry.names() if n not in self.names]
         return [schema.NotChecked(what=what, why=why) for what, why in rows]
 
     def reproduce(self, name: str, **more: Any) -> schema.Reproduce:
         """Return how to scan the file of that name again; `more` are options that only its kind has."""
-        words = ["tamperscope", "scan", name or "-"]
+        words = ["tamperscope", "scan", operand(name)]
         if self.quick:
             words.append("--quick")
         own = [name for name in self.names if name in registry.names()]
@@ -339,6 +345,13 @@ def scan(
     """
     scanner = Scanner(detectors, quick, limits=limits or Limits(), network=network, models=models, frames=frames)
     return scanner.scan(source, name, page)
+
+
+def operand(name: str) -> str:
+    """Return the name of a file as a word of a command line: no option, whatever it begins with; "" is `-`, stdin."""
+    if name in ("", "-"):
+        return "-"
+    return f"./{name}" if name.startswith("-") else name
 
 
 def first_line(detector: Detector) -> str:

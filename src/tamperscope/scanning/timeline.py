@@ -33,13 +33,14 @@ def track_of(name: str, summary: str, scores: Sequence[float | None], unit: floa
         name: Of the track.
         summary: What it measures.
         scores: One a frame, None where there is none.
-        unit: Range that the score usually covers; differences of less than a twentieth of it never count as spread.
+        unit: Range that the score usually covers, or 0 where a calibration has one score alone and tells of none;
+            differences of less than a twentieth of it never count as spread.
     """
     known = np.array([score for score in scores if score is not None])
     if len(known) < FEWEST:
         return Track(name=name, summary=summary, frames=len(known))
     middle = float(np.median(known))
-    spread = max(_TO_SIGMA * float(np.median(np.abs(known - middle))), _SMALLEST * unit)
+    spread = max(_TO_SIGMA * float(np.median(np.abs(known - middle))), _SMALLEST * (unit or 1.0))
     return Track(name=name, summary=summary, frames=len(known), middle=middle, limit=middle + DEVIATIONS * spread)
 
 

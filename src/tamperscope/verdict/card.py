@@ -43,7 +43,7 @@ _STEP = 1e-6  # of a score, within which evidence begins
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Curve(_Frozen):
