@@ -39,8 +39,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Report:
 class Counting:
     """Answers with a copy of one report, the later the file the sooner, and counts how often it was asked."""
 
-    def __init__(self, template: Report, broken: str = "") -> None:
-        self.template, self.broken = template, broken
+    def __init__(self, template: Report, broken: str = "", error: Exception | None = None) -> None:
+        self.template, self.broken, self.error = template, broken, error or InputError("broken")
         self.asked: list[str] = []
         self.lock = threading.Lock()
 
@@ -49,7 +49,7 @@ class Counting:
             self.asked.append(Path(task.name).name)
         time.sleep(0.02 * (1 - int(Path(task.name).stem) / 20))
         if Path(task.name).name == self.broken:
-            raise InputError("broken")
+            raise self.error
         told = {"name": task.name, "sha256": digest(Path(task.path))}
         intake = self.template.intake.model_copy(update=told)
         return self.template.model_copy(update={"intake": intake})
@@ -183,3 +183,10 @@ def test_a_killed_worker_costs_nothing(files: list[Place]) -> None:
                 os.kill(crew.pids[0], signal.SIGKILL)
             rows.append(row)
     assert [r.intake.name for r in rows if isinstance(r, Report)] == [s.name for s in files]
+
+
+def test_a_fault_of_ours_at_one_picture_ends_no_run(files: list[Place], template: Report) -> None:
+    rows, _ = collected(Counting(template, "07.png", ValueError("no such fault was thought of")), files, 3, share=False)
+    assert len(rows) == len(files)
+    failed = [row for row in rows if isinstance(row, ErrorReport)]
+    assert [(Path(row.name).name, row.error) for row in failed] == [("07.png", "ValueError")]

@@ -74,7 +74,7 @@ class Run:
     """Scans files with one function, on as many threads as there are workers behind it.
 
     Attributes:
-        work: Returns the row of a file; errors of `TamperscopeError`, `OSError` and `MemoryError` become its record.
+        work: Returns the row of a file; whatever it raises becomes the file's record.
         memory: What earlier runs hold; those files are passed over.
         threads: How many files are at work at a time; 1 works in the calling thread.
         share: Whether files of equal bytes get the row of the first of them, with their own name.
@@ -138,7 +138,7 @@ class Run:
     def _row(self, task: Task, sha256: str) -> Row:
         try:
             return self.work(task)
-        except (TamperscopeError, OSError, MemoryError) as error:
+        except Exception as error:  # a fault of ours at one picture must not end a run of millions
             return failure(task.name, error, sha256)
 
     def _shared(self, content: Content, task: Task) -> tuple[Row, Content | None]:

@@ -68,9 +68,10 @@ def pack(
                 with place.local(scanner.limits.max_file_bytes) as path:
                     report = scanner.scan(path, place.name, place.page)
                     more = {plain_name(f"original{place.suffix}"): path.read_bytes()} if originals else {}
+                files = files_of(report) | more
             except (TamperscopeError, OSError) as error:
                 failed.append(f"{place.name}: {error}")
                 continue
-            writer.add(told_of(report), files_of(report) | more)
+            writer.add(told_of(report), files)
             packed += 1
     return packed, failed
