@@ -282,6 +282,15 @@ def test_what_is_out_of_its_range_is_refused() -> None:
 
 
 @pytest.mark.slow
+def test_the_order_of_edits_that_lie_apart_is_a_guess() -> None:
+    """All edits are named, so that it is not for want of learning."""
+    found = accuracies(trained(tsom.build, False, 480, dropout=(0.1, 0.1), contrast=0.01), False, 600)
+    for count, chance in ((2, 1 / 2), (3, 1 / 6)):
+        assert found[count].sets > 0.85
+        assert found[count].order == pytest.approx(chance, abs=0.1)
+
+
+@pytest.mark.slow
 def test_textures_tell_the_order_of_overlapping_edits() -> None:
     net = trained(tsom.build, True, 240, dropout=(0.1, 0.1))
     found = accuracies(net, True)
