@@ -16,8 +16,8 @@ DOMAIN = """# {name}: all systems on one budget
 
 Every system at its tiny size, each seed trained on the same {count} forgeries with their twins: {told}. {steps} steps
 of 8 windows of {side} pixels, AdamW, rate 0.002, the same windows in the same order. The last network counts; nothing
-was chosen. Groups of source pictures are in one part only. {counts}. Pixel metrics are means over forged pictures at
-their own resolution (F1 at the fixed threshold 0.5); image AUC is of the scores (.5 is chance), alarms is the share of
+was chosen. Groups of source pictures are in one part only.{own} {counts}. Pixel metrics are means over forged pictures
+at their own resolution (F1 at the fixed threshold 0.5); image AUC is of the scores (.5 is chance), alarms is the share of
 pristine pictures with a score above 0.5{order}. In brackets: 95 % bootstrap by group of the mean over seeds; then the
 least and the most of the seeds. Images a second: forward and backward of a training step, one core, the best of several
 turns. Made by `scripts/comparison.py`.
@@ -31,6 +31,7 @@ without any pretrained weights. **What it does not mean.** Nothing here ranks th
 250 times the parameters, start from large pretrained backbones, see a hundred times the pictures, and have recipes of
 their own. Differences that are smaller than the spread of the seeds are none.
 """
+OWN = " `{name}` learns from other forgeries of the same pictures (recipe `{recipe}`) and never sees these."
 ORDER = ", sequence_unnamed is the fixed accuracy of who names no edit"
 WRONG = 0.45
 CROSS = """# Across domains
@@ -76,6 +77,7 @@ def domain(contest: Contest, titles: Mapping[str, str], result: dict[str, Any], 
         side=contest.side,
         windows=contest.steps * 8,
         counts=counts,
+        own="".join(OWN.format(name=name, recipe=forged[0]) for name, forged in contest.own.items() if name in result),
         table=measured.markdown(head, lines),
         order=ORDER if any(m in r["held"] for r in result.values() for m in measured.ORDER) else "",
         clear=_clear(result, order) if contest.pixels else "",
