@@ -19,8 +19,8 @@ of 8 windows of {side} pixels, AdamW, rate 0.002, the same windows in the same o
 was chosen. Groups of source pictures are in one part only.{own} {counts}. Pixel metrics are means over forged pictures
 at their own resolution (F1 at the fixed threshold 0.5); image AUC is of the scores (.5 is chance), alarms is the share
 of pristine pictures with a score above 0.5{order}. In brackets: 95 % bootstrap by group of the mean over seeds; then
-the least and the most of the seeds. Images a second: forward and backward of a training step, one core, the best of several
-turns. Made by `scripts/comparison.py`.
+the least and the most of the seeds. Images a second: forward and backward of a training step, one core, the best of
+several turns. Made by `scripts/comparison.py`.
 
 {table}
 
