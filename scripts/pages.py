@@ -94,7 +94,12 @@ def _filled(text: str) -> str:
 def _size(cost: Mapping[str, float] | None) -> list[str]:
     if cost is None:
         return ["–"] * 3
-    return [f"{cost['parameters'] / 1e6:.2f} M", f"{cost['mmacs']:.0f}", f"{cost['images_per_second']:.0f}"]
+    count = cost["parameters"]
+    return [
+        f"{count / 1e6:.2f} M" if count >= 1e4 else str(count),
+        f"{cost['mmacs']:.0f}",
+        f"{cost['images_per_second']:.0f}",
+    ]
 
 
 def _clear(result: dict[str, Any], order: list[str]) -> str:
