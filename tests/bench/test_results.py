@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tamperscope.bench import page, results, run, tables
+from tamperscope.bench import page, results, run, tables, view
 from tamperscope.bench.protocol import Protocol, TestSet
 from tamperscope.errors import InputError
 from tamperscope.metrics.suites.base import Row
@@ -131,7 +131,7 @@ def test_the_mean_is_over_sets_and_only_of_those_who_answered_half_of_each() -> 
         if name == "first":
             one.rows[("untouched", "ela")] = _rows(0.9, 0.0)
         one.rows[("untouched", "dq")] = _rows(0.9, 5.0, 40 if name == "first" else 20)
-        one.rows[("untouched", "blk")] = _rows(0.9, 5.0, 40 if name == "first" else 18)
+        one.rows[("untouched", "blk")] = _rows(0.95, 5.0, 40 if name == "first" else 18)
         found.append(one)
     built = results.build(PROTOCOL, found, "cmd")
     mean = built.number(test=results.MEAN, subject="fused", metric="pixel_f1")
@@ -141,6 +141,9 @@ def test_the_mean_is_over_sets_and_only_of_those_who_answered_half_of_each() -> 
     assert built.number(test=results.MEAN, subject="dq", metric="pixel_f1") is not None
     assert built.number(test=results.MEAN, subject="blk", metric="pixel_f1") is None
     assert "half of the pictures" in tables.markdown(built)
+    said = " ".join(view.summary(built))
+    assert "On second (imdl) the best subject by pixel_f1 is dq" in said, "blk has more, of fewer pictures"
+    assert "On mean over sets (imdl) the best subject by pixel_f1 is dq with .900 over 2 sets." in said
     assert results.MEAN in tables.markdown(built)
     assert "Mean over sets" in page.html(built)
     alone = _built(_rows(0.6, 5.0))

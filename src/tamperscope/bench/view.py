@@ -8,7 +8,7 @@ from typing import Protocol as Shape
 from typing import TypeVar
 
 from tamperscope.bench.baselines import CENTRE_BLOB, RANDOM, TABLE_LOOKUP
-from tamperscope.bench.results import Comparison, LevelShare, Number, Point, Results, Tested
+from tamperscope.bench.results import ANSWERED, MEAN, Comparison, LevelShare, Number, Point, Results, Tested
 from tamperscope.bench.run import UNTOUCHED as _UNTOUCHED
 
 UNTOUCHED = _UNTOUCHED.label
@@ -255,12 +255,16 @@ def summary(results: Results) -> list[str]:
 
 def _best(table: Table) -> str:
     where, metric = f"On {table.test} ({table.suite})", table.metrics[0]
-    best = next((s for s in table.rows if (x := table.number(s, metric)) and x.value is not None), None)
-    if best is None:
+    told = {s: x for s in table.rows if (x := table.number(s, metric)) and x.value is not None}
+    if not told:
         return f"{where} no subject has a defined {metric}."
-    number = table.number(best, metric)
-    n = number.n if number is not None else 0
-    text = f"{where} the best subject by {metric} is {best} with {with_interval(number)} over {n} pictures"
+    # Who answered for few may have been asked the easy ones.
+    most = max(number.n for number in told.values())
+    best, number = next((s, x) for s, x in told.items() if x.n >= ANSWERED * most)
+    counted = "sets" if table.test == MEAN else "pictures"
+    text = f"{where} the best subject by {metric} is {best} with {with_interval(number)} over {number.n} {counted}"
+    if table.test == MEAN:
+        return f"{text}."
     judged = [bar for m in table.metrics if (bar := table.bar(best, m)) is not None]
     return f"{text}; {'; '.join(map(_judged, judged))}." if judged else f"{text}; it was compared with no bar."
 
