@@ -174,10 +174,13 @@ def confusion(rows: list[dict[str, Any]]) -> dict[str, Any]:
             **{name: firsts.count(name) for name in domains.NAMES},
             "right": right,
             "share": round(share.value, 4),
-            "low": round(share.low, 4),
-            "high": round(share.high, 4),
+            **_ends(share),
         }
     return table
+
+
+def _ends(share: intervals.Interval) -> dict[str, float]:
+    return {"low": round(share.low, 4), "high": round(share.high, 4)}
 
 
 def by_eye(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -190,12 +193,10 @@ def by_eye(rows: list[dict[str, Any]]) -> dict[str, Any]:
             called[seen[row["key"]]].append(row["face"] >= 0.5)
     found = {}
     for name, each in called.items():
-        share = intervals.share(sum(each), len(each))
         found[name] = {
             "pictures": len(each),
             "called": sum(each),
-            "low": round(share.low, 4),
-            "high": round(share.high, 4),
+            **_ends(intervals.share(sum(each), len(each))),
         }
     return found
 

@@ -86,7 +86,7 @@ class Dataset:
     @property
     def worst(self) -> int:
         """Highest exit code of all rows."""
-        return max(self._worst, self._waiting.worst, 1 if self._retries else 0)
+        return max(self._worst, self._waiting.worst, self._retries.code)
 
     def holds(self, name: str, sha256: str | None) -> bool:
         """Return whether there is a row of the file of that name and content."""

@@ -168,7 +168,7 @@ class Lines:
     @property
     def worst(self) -> int:
         """Highest exit code of all rows."""
-        return max(self._worst, 1 if self.retries else 0)
+        return max(self._worst, self.retries.code)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -276,7 +276,7 @@ class Sheet:
     @property
     def worst(self) -> int:
         """Highest exit code of all rows."""
-        return max(self._worst, 1 if self._retries else 0)
+        return max(self._worst, self._retries.code)
 
     def holds(self, name: str, sha256: str | None) -> bool:
         """Return whether there is a row of the file of that name and content."""

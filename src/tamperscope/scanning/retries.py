@@ -50,6 +50,11 @@ class Retries(Generic[Place]):
         """Return the number of rows that are to be replaced."""
         return len(self._open)
 
+    @property
+    def code(self) -> int:
+        """Exit code of the rows that are to be replaced: they are errors."""
+        return 1 if self._open else 0
+
     def read(self, name: str, sha256: str | None, told: str | None, place: Place) -> bool:
         """Take the row at a place of the output in; return whether its file is to be asked again."""
         self.replace(name)
